@@ -1,0 +1,1 @@
+"""One outside system per file; foreign errors are wrapped at this edge."""

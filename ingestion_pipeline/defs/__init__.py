@@ -1,0 +1,1 @@
+"""The Dagster layer: one file per Dagster concept, thin over stages and adapters."""

@@ -1,0 +1,1 @@
+"""Nouns: values only. No I/O, no clock, no Dagster."""

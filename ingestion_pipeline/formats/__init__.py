@@ -1,0 +1,1 @@
+"""One reader per family of formats behind one small interface."""
