@@ -1,0 +1,248 @@
+"""The ledger's tables as SQLAlchemy sees them; `alembic check` keeps them equal to the migrations.
+
+Triggers, policies and grants live in the migrations alone: they are not part of a table's shape.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_timestamp = sa.DateTime(timezone=True)
+
+
+def _at(name: str, *, now: bool = False) -> "sa.Column[object]":
+    if now:
+        return sa.Column(name, _timestamp, nullable=False, server_default=sa.func.now())
+    return sa.Column(name, _timestamp)
+
+
+def _count(name: str) -> "sa.Column[int]":
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+
+
+def _text(name: str, default: str | None = None, *, nullable: bool = False) -> "sa.Column[str]":
+    return sa.Column(name, sa.Text, nullable=nullable, server_default=default)
+
+
+def _json(name: str) -> "sa.Column[object]":
+    return sa.Column(name, JSONB, nullable=False, server_default=sa.text("'{}'::jsonb"))
+
+
+organizations = sa.Table(
+    "organizations",
+    metadata,
+    sa.Column("organization", sa.Text, primary_key=True),
+    _text("name"),
+    _at("created_at", now=True),
+    sa.CheckConstraint("organization ~ '^[a-z0-9][a-z0-9_-]{0,62}$'", name="slug"),
+)
+
+ingestion_jobs = sa.Table(
+    "ingestion_jobs",
+    metadata,
+    sa.Column("job_id", UUID(as_uuid=False), primary_key=True),
+    sa.Column("organization", sa.Text, sa.ForeignKey("organizations.organization"), nullable=False),
+    _text("datasource"),
+    # the upload
+    _text("bucket"),
+    _text("object_key"),
+    _text("version_id", ""),
+    _text("etag", ""),
+    _count("size_bytes"),
+    _at("last_modified"),
+    _text("file_name"),
+    _text("content_type", nullable=True),
+    _text("content_hash", nullable=True),
+    _text("uploaded_by", nullable=True),
+    # where it comes from and how it is queued
+    _text("cause"),
+    sa.Column("parent_job_id", UUID(as_uuid=False), sa.ForeignKey("ingestion_jobs.job_id")),
+    _text("lane", "live"),
+    sa.Column("priority", sa.SmallInteger, nullable=False, server_default="2"),
+    sa.Column("partition_day", sa.Date, nullable=False),
+    sa.Column("warnings", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    # who works on it
+    _text("claim_token", nullable=True),
+    _at("claimed_at"),
+    _text("run_id", nullable=True),
+    _text("lease_run_id", nullable=True),
+    sa.Column("lease_epoch", sa.Integer, nullable=False, server_default="0"),
+    _at("heartbeat_at"),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("retry_count", sa.Integer, nullable=False, server_default="0"),
+    _at("next_try_at"),
+    _text("waiting_reason", nullable=True),
+    _text("attempt_id", nullable=True),
+    # where it stands
+    _text("status", "pending"),
+    _text("outcome", nullable=True),
+    _text("step", nullable=True),
+    sa.Column("progress_percent", sa.SmallInteger, nullable=False, server_default="0"),
+    _json("progress"),
+    sa.Column("event_seq", sa.Integer, nullable=False, server_default="0"),
+    # what came out
+    _count("rows_read"),
+    _count("rows_accepted"),
+    _count("rows_rejected"),
+    _count("rows_filtered"),
+    _count("rows_queryable"),
+    _text("contract_version", nullable=True),
+    _json("result"),
+    sa.Column("validation_errors", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("staged", JSONB),
+    _text("error_type", nullable=True),
+    _text("error_code", nullable=True),
+    _text("error_message", nullable=True),
+    sa.Column("error_retryable", sa.Boolean),
+    _text("upload_url", nullable=True),
+    _text("result_url", nullable=True),
+    _text("quarantine_url", nullable=True),
+    # when
+    _at("created_at", now=True),
+    _at("arrived_at"),
+    _at("started_at"),
+    _at("finished_at"),
+    _at("updated_at", now=True),
+    sa.CheckConstraint(
+        "status IN ('pending', 'processing', 'retrying', 'completed', 'failed', 'canceled')", name="status"
+    ),
+    sa.CheckConstraint(
+        "(status IN ('completed', 'failed', 'canceled')) = (outcome IS NOT NULL AND finished_at IS NOT NULL)",
+        name="final_has_outcome",
+    ),
+    sa.CheckConstraint(
+        "cause IN ('discovered', 'uploaded', 'retry', 'replay', 'resubmit', 'undo')", name="cause"
+    ),
+    sa.CheckConstraint("lane IN ('live', 'history')", name="lane"),
+    sa.CheckConstraint("priority BETWEEN 0 AND 3", name="priority"),
+    sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress"),
+    sa.CheckConstraint(
+        "outcome NOT IN ('loaded', 'loaded_with_rejects') OR rows_read = rows_accepted + rows_rejected + rows_filtered",
+        name="rows_add_up",
+    ),
+    sa.CheckConstraint(
+        "outcome NOT IN ('loaded', 'loaded_with_rejects') OR rows_queryable = rows_accepted", name="loaded_is_proved"
+    ),
+    # One row per version of an object; replays and retries are further rows of their own cause.
+    sa.Index(
+        "uq_ingestion_jobs_upload",
+        "bucket",
+        "object_key",
+        "datasource",
+        "organization",
+        "version_id",
+        "etag",
+        "last_modified",
+        unique=True,
+        postgresql_where=sa.text("cause IN ('discovered', 'uploaded') AND arrived_at IS NOT NULL"),
+    ),
+    # One claimed job per key: two versions of an object are never worked on at once.
+    sa.Index(
+        "uq_ingestion_jobs_claimed_key",
+        "bucket",
+        "object_key",
+        "datasource",
+        unique=True,
+        postgresql_where=sa.text(
+            "claim_token IS NOT NULL AND status IN ('pending', 'processing', 'retrying')"
+        ),
+    ),
+    sa.Index(
+        "ix_ingestion_jobs_queue",
+        "organization",
+        "lane",
+        "priority",
+        "created_at",
+        postgresql_where=sa.text("status IN ('pending', 'retrying') AND claim_token IS NULL AND arrived_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_ingestion_jobs_claims",
+        "claim_token",
+        postgresql_where=sa.text("claim_token IS NOT NULL AND status IN ('pending', 'processing', 'retrying')"),
+    ),
+    sa.Index("ix_ingestion_jobs_day", "datasource", "partition_day", "status"),
+    sa.Index("ix_ingestion_jobs_latest", "organization", "created_at"),
+    sa.Index("ix_ingestion_jobs_run", "run_id"),
+    sa.Index(
+        "ix_ingestion_jobs_awaited",
+        "bucket",
+        "object_key",
+        postgresql_where=sa.text("arrived_at IS NULL"),
+    ),
+)
+
+job_events = sa.Table(
+    "job_events",
+    metadata,
+    sa.Column("job_id", UUID(as_uuid=False), sa.ForeignKey("ingestion_jobs.job_id"), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    _text("organization"),
+    _text("from_status", nullable=True),
+    _text("to_status"),
+    _text("outcome", nullable=True),
+    _text("run_id", nullable=True),
+    _text("attempt_id", nullable=True),
+    _json("details"),
+    _at("created_at", now=True),
+    sa.Index("ix_job_events_organization", "organization", "created_at"),
+)
+
+druid_attempts = sa.Table(
+    "druid_attempts",
+    metadata,
+    # The task's id in Druid is the attempt's id: [A-Za-z0-9_-], at most 120 characters.
+    sa.Column("attempt_id", sa.Text, primary_key=True),
+    _text("datasource"),
+    _text("state"),
+    _text("spec_hash"),
+    _json("spec"),
+    sa.Column("intervals", JSONB, nullable=False),
+    _count("rows_expected"),
+    _count("rows_processed"),
+    _text("run_id", nullable=True),
+    _text("error_message", nullable=True),
+    _at("created_at", now=True),
+    _at("submitted_at"),
+    _at("finished_at"),
+    sa.CheckConstraint("attempt_id ~ '^[A-Za-z0-9_-]{1,120}$'", name="task_id"),
+    sa.CheckConstraint(
+        "state IN ('saved', 'submitted', 'succeeded', 'proved', 'failed', 'absent', 'unproved')", name="state"
+    ),
+)
+
+attempt_jobs = sa.Table(
+    "attempt_jobs",
+    metadata,
+    sa.Column("attempt_id", sa.Text, sa.ForeignKey("druid_attempts.attempt_id"), primary_key=True),
+    sa.Column("job_id", UUID(as_uuid=False), sa.ForeignKey("ingestion_jobs.job_id"), primary_key=True),
+    _text("organization"),
+    _count("rows_expected"),
+    _text("cleaned_key"),
+    sa.Index("ix_attempt_jobs_job", "job_id"),
+)
+
+unmatched_objects = sa.Table(
+    "unmatched_objects",
+    metadata,
+    sa.Column("bucket", sa.Text, primary_key=True),
+    sa.Column("object_key", sa.Text, primary_key=True),
+    _text("etag", ""),
+    _count("size_bytes"),
+    _at("last_modified"),
+    _text("reason"),
+    _text("message"),
+    # The contracts and organizations that were known when it was looked at; others mean: look again.
+    _text("routing_version"),
+    _at("first_seen_at", now=True),
+    _at("looked_at", now=True),
+    sa.Index("ix_unmatched_objects_routing", "routing_version"),
+)

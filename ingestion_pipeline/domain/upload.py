@@ -1,0 +1,36 @@
+"""An upload: one version of one object in the bucket. No routing, no ledger state."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """What a listing or a HEAD says about an object.
+
+    Attributes:
+        etag: Opaque version tag without quotes; never taken for a hash of the content.
+        version_id: The bucket's version id, or "" where the bucket keeps no versions.
+    """
+
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+    version_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A stored object that a contract claims, for one organization and one partition day."""
+
+    organization: str
+    datasource: str
+    bucket: str
+    stored: StoredObject
+    partition_day: date
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        return self.stored.key.rsplit("/", 1)[-1]
