@@ -1,0 +1,105 @@
+"""Fixtures that start the real stack, once a session and only as far as a test asks for it.
+
+What belongs here: the one `Stack` of the session and the views of it (`postgres`, `s3`, `stack`). What does
+not: data and helpers of single test packages. All fixtures share one stack on free ports in a temporary
+directory: asking for `postgres` starts PostgreSQL alone (seconds), asking for `stack` later adds the rest
+to the same servers.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import pytest
+
+from ingestion_pipeline.embedded import postgres as embedded_postgres
+from ingestion_pipeline.embedded.stack import Stack
+
+
+@dataclass(frozen=True)
+class LedgerDatabase:
+    """A migrated database on the real PostgreSQL; URLs are SQLAlchemy's, with passwords."""
+
+    name: str
+    owner_url: str
+    pipeline_url: str
+    api_url: str
+    superuser_dsn: str
+    """For psycopg, not SQLAlchemy: the superuser's view, past row-level security."""
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The session's stack, with nothing started yet."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), use_free_ports=True)
+    yield stack
+    stack.down()
+
+
+@pytest.fixture(scope="session")
+def fresh_database(embedded: Stack) -> Callable[[], LedgerDatabase]:
+    """Makes a new, empty, migrated database at every call."""
+    from ingestion_pipeline.adapters.postgres_migrate import migrate
+
+    embedded.up(only=["postgres"])
+    site, numbers = embedded.site, count(1)
+
+    def make() -> LedgerDatabase:
+        name = f"ledger_{next(numbers)}"
+        embedded_postgres.make_database(site, name)
+        database = LedgerDatabase(
+            name=name,
+            owner_url=embedded_postgres.url(site, "owner", name),
+            pipeline_url=embedded_postgres.url(site, "pipeline", name),
+            api_url=embedded_postgres.url(site, "api", name),
+            superuser_dsn=embedded_postgres.url(site, "postgres", name, driver="postgresql"),
+        )
+        migrate(database.owner_url)
+        return database
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def postgres(fresh_database: Callable[[], LedgerDatabase]) -> LedgerDatabase:
+    """One migrated database for the session; tests keep apart by organization or datasource names."""
+    return fresh_database()
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """The real SeaweedFS with its bucket."""
+
+    endpoint_url: str
+    region: str
+    bucket: str
+    access_key_id: str
+    secret_access_key: str
+
+
+@pytest.fixture(scope="session")
+def s3(embedded: Stack) -> S3Access:
+    """A real S3 server with an existing bucket."""
+    embedded.up(only=["s3"])
+    variables = embedded.environment()
+    return S3Access(
+        endpoint_url=variables["INGESTION_S3_ENDPOINT_URL"],
+        region=variables["INGESTION_S3_REGION"],
+        bucket=variables["INGESTION_S3_BUCKET"],
+        access_key_id=variables["INGESTION_S3_ACCESS_KEY_ID"],
+        secret_access_key=variables["INGESTION_S3_SECRET_ACCESS_KEY"],
+    )
+
+
+@pytest.fixture(scope="session")
+def druid(embedded: Stack) -> Stack:
+    """The session's stack with Druid running."""
+    embedded.up(only=["druid-broker", "druid-indexer", "druid-historical"])
+    return embedded
+
+
+@pytest.fixture(scope="session")
+def stack(embedded: Stack) -> Stack:
+    """The session's stack, everything running."""
+    embedded.up()
+    return embedded
