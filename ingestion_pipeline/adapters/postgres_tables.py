@@ -3,6 +3,8 @@
 Triggers, policies and grants live in the migrations alone: they are not part of a table's shape.
 """
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
@@ -19,7 +21,7 @@ metadata = sa.MetaData(
 _timestamp = sa.DateTime(timezone=True)
 
 
-def _at(name: str, *, now: bool = False) -> "sa.Column[object]":
+def _at(name: str, *, now: bool = False) -> "sa.Column[datetime]":
     if now:
         return sa.Column(name, _timestamp, nullable=False, server_default=sa.func.now())
     return sa.Column(name, _timestamp)
@@ -44,6 +46,27 @@ organizations = sa.Table(
     _text("name"),
     _at("created_at", now=True),
     sa.CheckConstraint("organization ~ '^[a-z0-9][a-z0-9_-]{0,62}$'", name="slug"),
+)
+
+datasources = sa.Table(
+    "datasources",
+    metadata,
+    sa.Column("datasource", sa.Text, primary_key=True),
+    # Objects older than this wait for a backfill, unless the contract says otherwise.
+    _at("first_seen_at", now=True),
+    _text("contract_version", nullable=True),
+    # Why its files wait: a broken contract, in one sentence.
+    _text("problem", nullable=True),
+)
+
+dependencies = sa.Table(
+    "dependencies",
+    metadata,
+    # An outside system that dispatch waits for ("druid"), and since when it does not answer.
+    sa.Column("name", sa.Text, primary_key=True),
+    _text("problem", nullable=True),
+    _at("since"),
+    _at("checked_at", now=True),
 )
 
 ingestion_jobs = sa.Table(
@@ -119,10 +142,8 @@ ingestion_jobs = sa.Table(
         "(status IN ('completed', 'failed', 'canceled')) = (outcome IS NOT NULL AND finished_at IS NOT NULL)",
         name="final_has_outcome",
     ),
-    sa.CheckConstraint(
-        "cause IN ('discovered', 'uploaded', 'retry', 'replay', 'resubmit', 'undo')", name="cause"
-    ),
-    sa.CheckConstraint("lane IN ('live', 'history')", name="lane"),
+    sa.CheckConstraint("cause IN ('discovered', 'uploaded', 'retry', 'replay', 'resubmit', 'undo')", name="cause"),
+    sa.CheckConstraint("lane IN ('live', 'backfill', 'history')", name="lane"),
     sa.CheckConstraint("priority BETWEEN 0 AND 3", name="priority"),
     sa.CheckConstraint("progress_percent BETWEEN 0 AND 100", name="progress"),
     sa.CheckConstraint(
@@ -152,9 +173,7 @@ ingestion_jobs = sa.Table(
         "object_key",
         "datasource",
         unique=True,
-        postgresql_where=sa.text(
-            "claim_token IS NOT NULL AND status IN ('pending', 'processing', 'retrying')"
-        ),
+        postgresql_where=sa.text("claim_token IS NOT NULL AND status IN ('pending', 'processing', 'retrying')"),
     ),
     sa.Index(
         "ix_ingestion_jobs_queue",
@@ -162,7 +181,9 @@ ingestion_jobs = sa.Table(
         "lane",
         "priority",
         "created_at",
-        postgresql_where=sa.text("status IN ('pending', 'retrying') AND claim_token IS NULL AND arrived_at IS NOT NULL"),
+        postgresql_where=sa.text(
+            "status IN ('pending', 'retrying') AND claim_token IS NULL AND arrived_at IS NOT NULL"
+        ),
     ),
     sa.Index(
         "ix_ingestion_jobs_claims",

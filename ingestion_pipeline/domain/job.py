@@ -65,6 +65,7 @@ class Cause(StrEnum):
 
 class Lane(StrEnum):
     LIVE = "live"
+    BACKFILL = "backfill"  # history that a backfill or `history: auto` released: dispatched behind live
     HISTORY = "history"  # older than the contract's live_from: waits for a backfill
 
 

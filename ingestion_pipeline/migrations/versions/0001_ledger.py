@@ -8,6 +8,22 @@ branch_labels = None
 depends_on = None
 
 TABLES = """
+CREATE TABLE datasources (
+    datasource TEXT NOT NULL,
+    first_seen_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    contract_version TEXT,
+    problem TEXT,
+    CONSTRAINT pk_datasources PRIMARY KEY (datasource)
+);
+
+CREATE TABLE dependencies (
+    name TEXT NOT NULL,
+    problem TEXT,
+    since TIMESTAMP WITH TIME ZONE,
+    checked_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_dependencies PRIMARY KEY (name)
+);
+
 CREATE TABLE druid_attempts (
     attempt_id TEXT NOT NULL,
     datasource TEXT NOT NULL,
@@ -113,7 +129,7 @@ CREATE TABLE ingestion_jobs (
     CONSTRAINT ck_ingestion_jobs_status CHECK (status IN ('pending', 'processing', 'retrying', 'completed', 'failed', 'canceled')),
     CONSTRAINT ck_ingestion_jobs_final_has_outcome CHECK ((status IN ('completed', 'failed', 'canceled')) = (outcome IS NOT NULL AND finished_at IS NOT NULL)),
     CONSTRAINT ck_ingestion_jobs_cause CHECK (cause IN ('discovered', 'uploaded', 'retry', 'replay', 'resubmit', 'undo')),
-    CONSTRAINT ck_ingestion_jobs_lane CHECK (lane IN ('live', 'history')),
+    CONSTRAINT ck_ingestion_jobs_lane CHECK (lane IN ('live', 'backfill', 'history')),
     CONSTRAINT ck_ingestion_jobs_priority CHECK (priority BETWEEN 0 AND 3),
     CONSTRAINT ck_ingestion_jobs_progress CHECK (progress_percent BETWEEN 0 AND 100),
     CONSTRAINT ck_ingestion_jobs_rows_add_up CHECK (outcome NOT IN ('loaded', 'loaded_with_rejects') OR rows_read = rows_accepted + rows_rejected + rows_filtered),
@@ -238,14 +254,14 @@ END $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO pipeline, api;
 GRANT SELECT, INSERT ON organizations TO pipeline;
-GRANT SELECT, INSERT, UPDATE ON ingestion_jobs, druid_attempts TO pipeline;
+GRANT SELECT, INSERT, UPDATE ON ingestion_jobs, druid_attempts, datasources, dependencies TO pipeline;
 GRANT SELECT, INSERT ON job_events, attempt_jobs TO pipeline;
 GRANT SELECT, INSERT, UPDATE, DELETE ON unmatched_objects TO pipeline;
 GRANT SELECT ON organizations, ingestion_jobs, job_events, attempt_jobs TO api;
 """
 
 WALLED = ("organizations", "ingestion_jobs", "job_events", "attempt_jobs")
-PIPELINE_ONLY = ("druid_attempts", "unmatched_objects")
+PIPELINE_ONLY = ("druid_attempts", "unmatched_objects", "datasources", "dependencies")
 
 
 def upgrade() -> None:
@@ -268,6 +284,7 @@ def downgrade() -> None:
     # Roles stay: other databases of the cluster may use them.
     for table in ("unmatched_objects", "attempt_jobs", "druid_attempts", "job_events", "ingestion_jobs"):
         op.execute(f"DROP TABLE {table}")
-    op.execute("DROP TABLE organizations")
+    for table in ("organizations", "datasources", "dependencies"):
+        op.execute(f"DROP TABLE {table}")
     op.execute("DROP FUNCTION ingestion_jobs_guard")
     op.execute("DROP FUNCTION ingestion_jobs_event")

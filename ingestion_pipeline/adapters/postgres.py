@@ -1,0 +1,107 @@
+"""The ledger in PostgreSQL: one engine, and the ledger's sides by who uses them.
+
+What belongs here: the connection, its errors, and what is shared by the sides. The sides are
+`discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
+`attempts` (what was sent to Druid) and `jobs` (what people read).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from ingestion_pipeline.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from ingestion_pipeline.adapters.postgres_attempts import Attempts
+    from ingestion_pipeline.adapters.postgres_discovery import Discovery
+    from ingestion_pipeline.adapters.postgres_jobs import Jobs
+    from ingestion_pipeline.adapters.postgres_queue import Queue
+    from ingestion_pipeline.adapters.postgres_work import Work
+
+CONNECT_TIMEOUT_SECONDS = 5
+STATEMENT_TIMEOUT_SECONDS = 60
+
+
+class Ledger:
+    """The ledger's entry point; cheap to make, connects on first use.
+
+    Args:
+        url: SQLAlchemy URL of role `pipeline`, ``postgresql+psycopg://...``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = sa.create_engine(
+            url,
+            pool_size=4,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "application_name": "ingestion-pipeline",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS * 1000} -c timezone=UTC",
+            },
+        )
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @cached_property
+    def discovery(self) -> "Discovery":
+        from ingestion_pipeline.adapters.postgres_discovery import Discovery
+
+        return Discovery(self.engine)
+
+    @cached_property
+    def queue(self) -> "Queue":
+        from ingestion_pipeline.adapters.postgres_queue import Queue
+
+        return Queue(self.engine)
+
+    @cached_property
+    def work(self) -> "Work":
+        from ingestion_pipeline.adapters.postgres_work import Work
+
+        return Work(self.engine)
+
+    @cached_property
+    def attempts(self) -> "Attempts":
+        from ingestion_pipeline.adapters.postgres_attempts import Attempts
+
+        return Attempts(self.engine)
+
+    @cached_property
+    def jobs(self) -> "Jobs":
+        from ingestion_pipeline.adapters.postgres_jobs import Jobs
+
+        return Jobs(self.engine)
+
+
+@contextmanager
+def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction; what PostgreSQL's absence raises becomes LedgerUnavailable."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+        raise LedgerUnavailable(
+            f"The ledger's database does not answer: {reason}.", hint="Is PostgreSQL running and reachable?"
+        ) from error
+
+
+def as_json(value: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> str:
+    """JSON text for a JSONB parameter; NUL characters, which JSONB refuses, become the replacement character."""
+    return json.dumps(value, default=_encode, ensure_ascii=False).replace("\\u0000", "\ufffd")
+
+
+def _encode(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def clean_text(text: str) -> str:
+    """Text as PostgreSQL can hold it."""
+    return text.replace("\x00", "\ufffd")

@@ -1,0 +1,350 @@
+"""The queue: which jobs wait, who promised them to a run, and what became of promises.
+
+Dispatch is one at a time (a lock that lives as long as its transaction); `take()` for hand-made runs
+claims under the same rules, so two claims of one key cannot exist, and the unique index says so too.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from ingestion_pipeline.adapters.postgres import transaction
+from ingestion_pipeline.domain.job import Lane, Priority
+
+_DISPATCH_LOCK = "ingestion-pipeline dispatch"
+
+# In the queue: arrived, unclaimed, due, of a datasource whose contract works, and no other version of its
+# key claimed. A job with an attempt is never superseded: Druid may hold its rows.
+_WAITING = """
+    j.status IN ('pending', 'retrying') AND j.claim_token IS NULL AND j.arrived_at IS NOT NULL
+    AND (j.next_try_at IS NULL OR j.next_try_at <= :now)
+"""
+_KEY_FREE = """
+    NOT EXISTS (
+        SELECT FROM ingestion_jobs l
+        WHERE l.bucket = j.bucket AND l.object_key = j.object_key AND l.datasource = j.datasource
+          AND l.claim_token IS NOT NULL AND l.status IN ('pending', 'processing', 'retrying'))
+"""
+_NEWER_VERSION = """
+    EXISTS (
+        SELECT FROM ingestion_jobs n
+        WHERE n.bucket = j.bucket AND n.object_key = j.object_key AND n.datasource = j.datasource
+          AND n.organization = j.organization AND n.arrived_at IS NOT NULL AND n.cause IN ('discovered', 'uploaded')
+          AND (n.last_modified, n.created_at, n.job_id) > (j.last_modified, j.created_at, j.job_id))
+    AND j.cause IN ('discovered', 'uploaded') AND j.attempt_id IS NULL
+"""
+_FIELDS = """
+    j.job_id, j.organization, j.datasource, j.partition_day, j.priority, j.lane, j.size_bytes, j.created_at,
+    j.tries, j.attempt_id, j.bucket, j.object_key
+"""
+
+_CANDIDATES = sa.text(f"""
+SELECT c.*
+FROM organizations o
+CROSS JOIN unnest(ARRAY['live', 'backfill']) AS l(lane)
+CROSS JOIN generate_series(0, 3) AS p(priority)
+CROSS JOIN LATERAL (
+    SELECT {_FIELDS}, {_NEWER_VERSION} AS superseded
+    FROM ingestion_jobs j
+    WHERE j.organization = o.organization AND j.lane = l.lane AND j.priority = p.priority
+      AND {_WAITING} AND {_KEY_FREE}
+      AND j.datasource = ANY(:datasources)
+    ORDER BY j.created_at, j.job_id
+    LIMIT :per_organization
+) c
+""")
+
+_CLAIM = sa.text(f"""
+UPDATE ingestion_jobs j
+SET claim_token = :token, claimed_at = :now, waiting_reason = NULL, lease_run_id = NULL, heartbeat_at = NULL
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE}
+RETURNING j.job_id
+""")
+
+_SUPERSEDE = sa.text(f"""
+UPDATE ingestion_jobs j
+SET status = 'completed', outcome = 'superseded', finished_at = :now, claim_token = NULL,
+    result = j.result || jsonb_build_object('summary', 'a newer version of the object arrived before this one was read')
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_NEWER_VERSION}
+RETURNING j.job_id
+""")
+
+_OPEN_CLAIMS = sa.text("""
+SELECT claim_token, min(claimed_at) AS claimed_at, max(heartbeat_at) AS heartbeat_at, count(*) AS jobs,
+       array_agg(DISTINCT lease_run_id) FILTER (WHERE lease_run_id IS NOT NULL) AS lease_runs,
+       max(tries) AS tries
+FROM ingestion_jobs
+WHERE claim_token IS NOT NULL AND status IN ('pending', 'processing', 'retrying')
+GROUP BY claim_token
+ORDER BY min(claimed_at)
+LIMIT 500
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A job that could run now."""
+
+    job_id: str
+    organization: str
+    datasource: str
+    partition_day: date
+    priority: Priority
+    lane: Lane
+    size_bytes: int
+    created_at: datetime
+    tries: int
+    attempt_id: str | None
+    object_key: str
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A promise of jobs to a run, still open."""
+
+    token: str
+    claimed_at: datetime
+    heartbeat_at: datetime | None
+    jobs: int
+    lease_runs: tuple[str, ...]
+    tries: int
+
+
+class Queue:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def only_dispatcher(self) -> Iterator[bool]:
+        """True for one caller at a time; the lock ends with the block, or with its process."""
+        with transaction(self._engine) as connection:
+            yield bool(
+                connection.execute(
+                    sa.text("SELECT pg_try_advisory_xact_lock(hashtext(:name))"), {"name": _DISPATCH_LOCK}
+                ).scalar_one()
+            )
+
+    def candidates(self, *, datasources: Sequence[str], now: datetime, per_organization: int) -> list[Candidate]:
+        """The heads of every organization's queue, per lane and priority, oldest first.
+
+        Bounded by organizations, not by the backlog: each head is one index range.
+        """
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                _CANDIDATES, {"datasources": list(datasources), "now": now, "per_organization": per_organization}
+            )
+            return [
+                Candidate(
+                    job_id=str(row.job_id),
+                    organization=row.organization,
+                    datasource=row.datasource,
+                    partition_day=row.partition_day,
+                    priority=Priority(row.priority),
+                    lane=Lane(row.lane),
+                    size_bytes=row.size_bytes,
+                    created_at=row.created_at,
+                    tries=row.tries,
+                    attempt_id=row.attempt_id,
+                    object_key=row.object_key,
+                    superseded=row.superseded,
+                )
+                for row in rows
+            ]
+
+    def supersede(self, job_ids: Sequence[str], *, now: datetime) -> int:
+        """End older versions whose newer one has arrived; returns how many."""
+        if not job_ids:
+            return 0
+        with transaction(self._engine) as connection:
+            return len(connection.execute(_SUPERSEDE, {"job_ids": list(job_ids), "now": now}).all())
+
+    def claim(self, job_ids: Sequence[str], *, token: str, now: datetime) -> list[str]:
+        """Promise jobs to the run that will name `token`; returns those that were free."""
+        with transaction(self._engine) as connection:
+            _lock_claims(connection)
+            parameters = {"job_ids": list(job_ids), "token": token, "now": now}
+            return [str(job_id) for job_id in connection.execute(_CLAIM, parameters).scalars()]
+
+    def claim_day(
+        self, *, datasource: str, days: Sequence[date], token: str, now: datetime, max_files: int, max_bytes: int
+    ) -> tuple[list[str], int]:
+        """Promise a backfill's run the waiting jobs of its partition days, history included, oldest first.
+
+        What exceeds the caps is released to dispatch (lane `backfill`).
+
+        Returns:
+            The claimed job ids, and how many more jobs were released to dispatch.
+        """
+        with transaction(self._engine) as connection:
+            _lock_claims(connection)
+            rows = connection.execute(
+                sa.text(f"""
+SELECT {_FIELDS}, sum(j.size_bytes) OVER (ORDER BY j.created_at, j.job_id) AS bytes_so_far,
+       row_number() OVER (ORDER BY j.created_at, j.job_id) AS position,
+       row_number() OVER (
+           PARTITION BY j.bucket, j.object_key ORDER BY j.last_modified DESC, j.created_at DESC) AS newest
+FROM ingestion_jobs j
+WHERE j.datasource = :datasource AND j.partition_day = ANY(:days) AND {_WAITING} AND {_KEY_FREE}
+  AND NOT ({_NEWER_VERSION})
+ORDER BY j.created_at, j.job_id
+"""),
+                {"datasource": datasource, "days": list(days), "now": now},
+            ).all()
+            waiting = [row for row in rows if row.newest == 1]
+            mine = [
+                str(row.job_id)
+                for row in waiting
+                if row.position <= max_files and (row.position == 1 or row.bytes_so_far <= max_bytes)
+            ]
+            rest = [str(row.job_id) for row in waiting if str(row.job_id) not in set(mine) and row.lane == "history"]
+            claimed = connection.execute(_CLAIM, {"job_ids": mine, "token": token, "now": now}).scalars().all()
+            if rest:
+                connection.execute(
+                    sa.text(
+                        "UPDATE ingestion_jobs SET lane = 'backfill' "
+                        "WHERE job_id = ANY(CAST(:ids AS uuid[])) AND lane = 'history'"
+                    ),
+                    {"ids": rest},
+                )
+            return [str(job_id) for job_id in claimed], len(rest)
+
+    def open_claims(self) -> list[Claim]:
+        with transaction(self._engine) as connection:
+            return [
+                Claim(
+                    token=row.claim_token,
+                    claimed_at=row.claimed_at,
+                    heartbeat_at=row.heartbeat_at,
+                    jobs=row.jobs,
+                    lease_runs=tuple(row.lease_runs or ()),
+                    tries=row.tries,
+                )
+                for row in connection.execute(_OPEN_CLAIMS)
+            ]
+
+    def fence(self, token: str) -> int:
+        """Take the leases of a claim away from whoever holds them: its writes stop from here on."""
+        with transaction(self._engine) as connection:
+            result = connection.execute(
+                sa.text(
+                    "UPDATE ingestion_jobs SET lease_epoch = lease_epoch + 1, lease_run_id = NULL "
+                    "WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying')"
+                ),
+                {"token": token},
+            )
+            return result.rowcount
+
+    def release(self, token: str, *, reason: str, now: datetime, wait: timedelta, max_tries: int) -> tuple[int, int]:
+        """Give a dead claim's jobs back to the queue; those that have used up their tries end failed.
+
+        A job with an open attempt is given back however often it was tried: its rows may be in Druid, and
+        only its frozen attempt can tell.
+
+        Returns:
+            Jobs given back, jobs failed.
+        """
+        parameters = {
+            "token": token,
+            "reason": reason,
+            "now": now,
+            "next_try_at": now + wait,
+            "max_tries": max_tries,
+        }
+        with transaction(self._engine) as connection:
+            failed = connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET status = 'failed', outcome = 'worker_lost', finished_at = :now, lease_epoch = lease_epoch + 1,
+    lease_run_id = NULL, claim_token = NULL, error_type = 'WorkerLost', error_code = 'worker_lost',
+    error_retryable = true,
+    error_message = 'The run that worked on it ended without a result ' || tries || ' times. Last: ' || :reason
+WHERE claim_token = :token AND status IN ('processing', 'retrying') AND tries >= :max_tries AND attempt_id IS NULL
+"""),
+                parameters,
+            ).rowcount
+            back = connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET status = CASE status WHEN 'processing' THEN 'retrying' ELSE status END,
+    retry_count = retry_count + CASE status WHEN 'processing' THEN 1 ELSE 0 END,
+    claim_token = NULL, lease_epoch = lease_epoch + 1, lease_run_id = NULL,
+    next_try_at = CASE status WHEN 'processing' THEN :next_try_at ELSE NULL END, waiting_reason = :reason
+WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying')
+"""),
+                parameters,
+            ).rowcount
+            return back, failed
+
+    def attempt_members(self, attempt_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Unfinished jobs of frozen batches: they run again together or not at all."""
+        if not attempt_ids:
+            return {}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text(
+                    "SELECT attempt_id, array_agg(job_id::text) AS job_ids FROM ingestion_jobs "
+                    "WHERE attempt_id = ANY(:ids) AND status IN ('pending', 'processing', 'retrying') "
+                    "GROUP BY attempt_id"
+                ),
+                {"ids": list(attempt_ids)},
+            )
+            return {row.attempt_id: list(row.job_ids) for row in rows}
+
+    def note_dependency(self, name: str, problem: str | None, *, now: datetime) -> datetime | None:
+        """Remember whether an outside system answers; returns since when it does not, or None."""
+        with transaction(self._engine) as connection:
+            since: datetime | None = connection.execute(
+                sa.text("""
+INSERT INTO dependencies AS d (name, problem, since, checked_at)
+VALUES (:name, CAST(:problem AS text),
+        CASE WHEN CAST(:problem AS text) IS NOT NULL THEN CAST(:now AS timestamptz) END, :now)
+ON CONFLICT (name) DO UPDATE
+SET problem = EXCLUDED.problem, checked_at = EXCLUDED.checked_at,
+    since = CASE WHEN EXCLUDED.problem IS NULL THEN NULL ELSE coalesce(d.since, EXCLUDED.since) END
+RETURNING since
+"""),
+                {"name": name, "problem": problem, "now": now},
+            ).scalar_one()
+            return since
+
+    def explain_waiting(self, reason: str | None, *, lanes: Sequence[Lane] = (Lane.LIVE, Lane.BACKFILL)) -> int:
+        """Write on waiting jobs why they wait (None: nothing holds them); touches changed rows only, 5,000 at most."""
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs SET waiting_reason = :reason
+WHERE job_id IN (
+    SELECT job_id FROM ingestion_jobs
+    WHERE status = 'pending' AND claim_token IS NULL AND arrived_at IS NOT NULL AND lane = ANY(:lanes)
+      AND waiting_reason IS DISTINCT FROM :reason
+    LIMIT 5000)
+"""),
+                {"reason": reason, "lanes": [lane.value for lane in lanes]},
+            ).rowcount
+
+    def expire_announced(self, *, before: datetime, now: datetime) -> int:
+        """End announced uploads whose object never came."""
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs SET status = 'canceled', outcome = 'expired', finished_at = :now,
+    error_message = 'The upload was announced, and its object never arrived.'
+WHERE arrived_at IS NULL AND status = 'pending' AND created_at < :before
+"""),
+                {"before": before, "now": now},
+            ).rowcount
+
+
+def _lock_claims(connection: sa.Connection) -> None:
+    """Claimers take turns: the check that a key is free and the claim are one step."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ingestion-pipeline claims'))"))
+
+
+def fresh_token(random_id: UUID) -> str:
+    """A claim's token; also the run key, so it must never repeat."""
+    return f"claim-{random_id.hex}"
