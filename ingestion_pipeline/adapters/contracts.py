@@ -1,0 +1,203 @@
+"""Contract files: one YAML per datasource, read from a directory.
+
+What belongs here: reading the files, YAML with line numbers, and what can only be seen between files
+(two contracts that claim the same keys). What does not: what a contract may say (`domain.contract_document`).
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ingestion_pipeline.domain.contract import Contract, ContractBook
+from ingestion_pipeline.domain.contract_document import Problem, read_document
+from ingestion_pipeline.domain.contract_patterns import can_meet
+from ingestion_pipeline.errors import ConfigurationError, ContractError
+
+SUFFIXES = (".yaml", ".yml")
+_VERSION_DIGITS = 12
+_MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One contract file: what it holds, and on which line each key stands."""
+
+    contract: Contract | None
+    error: ContractError | None
+    lines: dict[str, int]
+
+
+def load_contracts(directory: Path) -> ContractBook:
+    """Read every contract of a directory; a broken one is listed and disables only its own datasource.
+
+    Contracts that could claim the same key are both broken: a file must not be loaded into the wrong one.
+
+    Raises:
+        ConfigurationError: The directory cannot be read.
+    """
+    try:
+        paths = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    except OSError as error:
+        raise ConfigurationError(
+            f"The contracts' directory {directory} cannot be read: {error.strerror}.",
+            hint="Set INGESTION_CONTRACTS_DIR to the directory that holds the contracts.",
+        ) from error
+    reads = [_read(path) for path in paths]
+    good = {read.contract.datasource: read for read in reads if read.contract is not None}
+    errors = [read.error for read in reads if read.error is not None]
+    overlaps = _overlaps(list(good.values()))
+    errors.extend(overlaps)
+    disabled = {error.details["datasource"] for error in errors}
+    return ContractBook(
+        contracts={
+            name: read.contract for name, read in sorted(good.items()) if read.contract and name not in disabled
+        },
+        broken=tuple(sorted(errors, key=lambda error: str(error.details["file"]))),
+    )
+
+
+def load_contract(path: Path) -> Contract:
+    """Read one contract file.
+
+    Raises:
+        ContractError: The file cannot be used; `details` has file, line, key, datasource and `problems`.
+    """
+    read = _read(path)
+    if read.contract is None:
+        assert read.error is not None
+        raise read.error
+    return read.contract
+
+
+def _read(path: Path) -> _Read:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            return _Read(None, _error(path, [Problem("", "the file is larger than 1 MiB")], {}), {})
+        raw = path.read_bytes()
+        data, lines, problems = _parse(raw.decode("utf-8"))
+    except OSError as error:
+        return _Read(None, _error(path, [Problem("", f"the file cannot be read: {error.strerror}")], {}), {})
+    except UnicodeDecodeError:
+        return _Read(None, _error(path, [Problem("", "the file is not UTF-8 text")], {}), {})
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        lines = {"": mark.line + 1} if mark else {}
+        text = getattr(error, "problem", None) or "the text cannot be parsed"
+        return _Read(None, _error(path, [Problem("", f"not YAML: {text}")], lines), lines)
+    contract = None
+    if not problems:
+        version = hashlib.sha256(raw).hexdigest()[:_VERSION_DIGITS]
+        result = read_document(data, version=version, path=path)
+        if isinstance(result, Contract):
+            contract = result
+        else:
+            problems = result
+    if contract is not None and contract.datasource != path.stem:
+        problems = [
+            Problem(
+                "datasource", f"'{contract.datasource}' is not the file's name", f"Rename one of them to '{path.stem}'."
+            )
+        ]
+    if problems:
+        return _Read(None, _error(path, problems, lines), lines)
+    return _Read(contract, None, lines)
+
+
+def _parse(text: str) -> tuple[Any, dict[str, int], list[Problem]]:
+    """The document, the line of each dotted key, and keys that are written twice."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        lines: dict[str, int] = {}
+        problems: list[Problem] = []
+        if root is None:
+            return None, lines, problems
+        _index(root, "", lines, problems, set())
+        return loader.construct_document(root), lines, problems
+    finally:
+        loader.dispose()
+
+
+def _index(node: yaml.Node, key: str, lines: dict[str, int], problems: list[Problem], seen: set[int]) -> None:
+    lines.setdefault(key, node.start_mark.line + 1)
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    children: Iterable[tuple[str, int, yaml.Node]] = ()
+    if isinstance(node, yaml.MappingNode):
+        children = [(str(name.value), name.start_mark.line + 1, value) for name, value in node.value]
+        names = [name for name, _, _ in children]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            problems.append(Problem(_join(key, name), f"'{name}' is written twice"))
+    elif isinstance(node, yaml.SequenceNode):
+        children = [(str(i), value.start_mark.line + 1, value) for i, value in enumerate(node.value)]
+    for name, line, value in children:
+        lines[_join(key, name)] = line
+        _index(value, _join(key, name), lines, problems, seen)
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _line(key: str, lines: dict[str, int]) -> int:
+    """The line of the key or, where it is missing, of what it should stand in."""
+    while key and key not in lines:
+        key = key.rpartition(".")[0]
+    return lines.get(key, 1)
+
+
+def _error(path: Path, problems: Sequence[Problem], lines: dict[str, int]) -> ContractError:
+    listed: list[dict[str, Any]] = [
+        {"line": _line(problem.key, lines), "key": problem.key, "message": problem.message, "hint": problem.hint}
+        for problem in problems
+    ]
+    listed.sort(key=lambda problem: int(problem["line"]))
+    first = listed[0]
+    where = f"{path}:{first['line']}: " + (f"{first['key']}: " if first["key"] else "")
+    more = f" ({len(listed) - 1} more)" if len(listed) > 1 else ""
+    return ContractError(
+        f"{where}{first['message']}.{more}",
+        hint=str(first["hint"]),
+        details={
+            "file": str(path),
+            "line": first["line"],
+            "key": first["key"],
+            "datasource": path.stem,
+            "problems": listed,
+        },
+    )
+
+
+def _overlaps(reads: Sequence[_Read]) -> list[ContractError]:
+    """Two contracts, or two organizations of one, that could claim the same key."""
+    claims = [
+        (read, position, pattern)
+        for read in reads
+        if read.contract is not None
+        for position, pattern in enumerate(read.contract.files[1:])
+    ]
+    problems: dict[str, tuple[_Read, list[Problem]]] = {}
+    for (first, i, left), (second, j, right) in combinations(claims, 2):
+        assert first.contract is not None
+        assert second.contract is not None
+        if first is second and left.organization == right.organization:
+            continue
+        if not can_meet(left.pattern, right.pattern):
+            continue
+        for read, position, mine, other, theirs in ((first, i, left, second, right), (second, j, right, first, left)):
+            assert read.contract is not None
+            assert other.contract is not None
+            message = f"'{mine.pattern}' and '{theirs.pattern}' of '{other.contract.datasource}' claim the same keys"
+            listed = problems.setdefault(read.contract.datasource, (read, []))[1]
+            listed.append(Problem(f"files.{position}.pattern", message, "Make one of them narrower."))
+    return [
+        _error(read.contract.path, found, read.lines)
+        for read, found in problems.values()
+        if read.contract is not None and read.contract.path is not None
+    ]

@@ -1,0 +1,216 @@
+"""The contract of a datasource: where its files lie, what a row must be, and how Druid lays it out.
+
+What belongs here: the values that every stage reads, and sums over them. What does not: how a contract
+is written in YAML (`contract_document`), which keys a pattern claims (`contract_patterns`), what a check
+computes (`contract_checks`), reading files from disk (`adapters.contracts`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from ingestion_pipeline.domain.contract_patterns import FilePattern
+from ingestion_pipeline.errors import ContractError
+
+ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime", "decimal"]
+Granularity = Literal["hour", "day", "month", "year"]
+History = Literal["wait", "auto"]
+
+# Columns that the system writes itself; an input column may not begin with the prefix.
+RESERVED_PREFIX = "__"
+TIME_COLUMN = "__time"
+JOB_COLUMN = "__job_id"
+ORGANIZATION_COLUMN = "__organization"
+LINEAGE_COLUMNS = (JOB_COLUMN, ORGANIZATION_COLUMN)
+
+EARLIEST_TIME = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+
+CheckValue = str | int | float | bool | date | datetime | Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One of Pandera's checks on one column: its short name and its keyword arguments.
+
+    Nulls pass every check, as in Pandera; `Column.nullable` is what forbids them.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of the datasource.
+
+    Attributes:
+        name: Its name in Druid.
+        source: Its name in the file's header.
+        required: The header must have it; otherwise an absent column is all null.
+        nullable: A row may leave it empty.
+        format: How a date or datetime is written (strftime), `epoch_s`, `epoch_ms`, or None for ISO 8601.
+        timezone: The zone of datetimes that name none.
+        precision: Digits in all, of a decimal; `scale` are those after the point.
+    """
+
+    name: str
+    type: ColumnType
+    source: str
+    required: bool = True
+    nullable: bool = False
+    format: str | None = None
+    timezone: str = "UTC"
+    precision: int = 38
+    scale: int = 9
+    checks: tuple[Check, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossCheck:
+    """A condition over several columns of a row, in Polars' SQL; a null result passes.
+
+    Attributes:
+        columns: The columns that `expr` reads, in order of appearance.
+    """
+
+    name: str
+    expr: str
+    columns: tuple[str, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeColumn:
+    """Which column becomes `__time`, and the bounds outside which a row is rejected (half-open, UTC).
+
+    The bounds are not optional: Druid takes the years -1 and 10000 without a word and makes segments of them.
+
+    Attributes:
+        keep: Also keep the column under its own name, as ISO text.
+    """
+
+    column: str
+    min: datetime = EARLIEST_TIME
+    max: datetime = LATEST_TIME
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DruidLayout:
+    segment_granularity: Granularity = "day"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectPolicy:
+    """How many rejected rows a file may have and still load; None: any number, if one row is good."""
+
+    max_fraction: float | None = None
+    max_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvFormat:
+    """How delimited text is written; None means detect.
+
+    Attributes:
+        null_values: Words that mean null, in every column. An empty cell without quotes always does.
+        header: The first record names the columns; otherwise they come in the contract's order.
+    """
+
+    delimiter: str | None = None
+    quote: str | None = '"'
+    encoding: str | None = None
+    null_values: tuple[str, ...] = ()
+    header: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """Everything the system knows about one datasource.
+
+    Attributes:
+        datasource: `[a-z][a-z0-9_]*`; also the name of the Dagster asset and of the Druid datasource.
+        version: First 12 hex digits of the SHA-256 of the file's bytes.
+        files: What it claims in the bucket; the first is always the built-in upload pattern.
+        live_from: Objects last modified earlier wait for a backfill; None: when the contract was first seen.
+        partition_start: The first partition day.
+        unique: Columns whose values together may occur once in a file; empty: no such rule.
+    """
+
+    datasource: str
+    version: str
+    files: tuple[FilePattern, ...]
+    columns: tuple[Column, ...]
+    time: TimeColumn
+    partition_start: date
+    description: str = ""
+    owners: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+    live_from: datetime | None = None
+    history: History = "wait"
+    checks: tuple[CrossCheck, ...] = ()
+    unique: tuple[str, ...] = ()
+    druid: DruidLayout = DruidLayout()
+    reject: RejectPolicy = RejectPolicy()
+    format: CsvFormat = CsvFormat()
+
+    def column(self, name: str) -> Column:
+        """The column of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def stored_columns(self) -> tuple[Column, ...]:
+        """The columns that reach Druid under their own name: all, the time column only if it is kept."""
+        return tuple(c for c in self.columns if c.name != self.time.column or self.time.keep)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractBook:
+    """All contracts of a directory, by datasource, and what is wrong with the others.
+
+    Attributes:
+        broken: One error per unusable file; `details` has file, line, key, datasource and every problem.
+    """
+
+    contracts: Mapping[str, Contract] = field(default_factory=dict)
+    broken: tuple[ContractError, ...] = ()
+
+    @property
+    def broken_datasources(self) -> Mapping[str, ContractError]:
+        return {error.details["datasource"]: error for error in self.broken if error.details.get("datasource")}
+
+
+def chunk_start(moment: datetime, granularity: Granularity) -> datetime:
+    """The start (UTC) of the Druid time chunk that holds `moment` (aware)."""
+    moment = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if granularity == "hour":
+        return moment
+    if granularity == "day":
+        return moment.replace(hour=0)
+    if granularity == "month":
+        return moment.replace(day=1, hour=0)
+    return moment.replace(month=1, day=1, hour=0)
+
+
+def chunk_end(start: datetime, granularity: Granularity) -> datetime:
+    """The end (exclusive, UTC) of the time chunk that begins at `start`."""
+    if granularity == "hour":
+        return start + timedelta(hours=1)
+    if granularity == "day":
+        return start + timedelta(days=1)
+    if granularity == "month":
+        return (start + timedelta(days=32)).replace(day=1)
+    return start.replace(year=start.year + 1)

@@ -1,0 +1,411 @@
+"""How a contract is written: the keys of the YAML document, and turning one into a `Contract`.
+
+What belongs here: the keys, their types, and the rules between them; every problem is found, each with
+the dotted path of its key. What does not: YAML and files (`adapters.contracts` adds the line numbers).
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from ingestion_pipeline.domain.contract import (
+    EARLIEST_TIME,
+    LATEST_TIME,
+    RESERVED_PREFIX,
+    Check,
+    Column,
+    ColumnType,
+    Contract,
+    CrossCheck,
+    CsvFormat,
+    DruidLayout,
+    Granularity,
+    History,
+    RejectPolicy,
+    TimeColumn,
+)
+from ingestion_pipeline.domain.contract_checks import (
+    ALIASES,
+    CHECKS,
+    ArgumentKind,
+    expression_columns,
+    expression_problem,
+    regex_problem,
+)
+from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
+
+_TIMESTAMP_FORMATS = ("epoch_s", "epoch_ms")
+_DECIMAL_DIGITS = 38
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: the path of the key (dotted, list positions as numbers), and what to do about it."""
+
+    key: str
+    message: str
+    hint: str = ""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
+
+_Character = Annotated[str, StringConstraints(min_length=1, max_length=1)]
+
+
+class _File(_Document):
+    pattern: Annotated[str, StringConstraints(min_length=1, max_length=900)]
+    organization: str | None = None
+
+
+class _Column(_Document):
+    type: ColumnType
+    source: str | None = None
+    required: bool = True
+    nullable: bool = False
+    format: str | None = None
+    timezone: str = "UTC"
+    precision: int = Field(_DECIMAL_DIGITS, ge=1, le=_DECIMAL_DIGITS)
+    scale: int = Field(9, ge=0, le=_DECIMAL_DIGITS)
+    checks: dict[str, Any] = Field(default_factory=dict)
+    description: str = ""
+
+
+class _CrossCheck(_Document):
+    name: _Name
+    expr: Annotated[str, StringConstraints(min_length=1)]
+    description: str = ""
+
+
+class _Time(_Document):
+    column: str
+    min: datetime = EARLIEST_TIME
+    max: datetime = LATEST_TIME
+    keep: bool = False
+
+
+class _Druid(_Document):
+    segment_granularity: Granularity = "day"
+
+
+class _Reject(_Document):
+    max_fraction: float | None = Field(None, ge=0, le=1)
+    max_rows: int | None = Field(None, ge=0)
+
+
+class _Format(_Document):
+    delimiter: _Character | None = None
+    quote: _Character | None = '"'
+    encoding: str | None = None
+    null_values: list[str] = Field(default_factory=list)
+    header: bool = True
+
+
+class ContractDocument(_Document):
+    """The whole document; the reference is `docs/reference/contract.md`."""
+
+    datasource: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
+    description: str = ""
+    owners: list[str] = Field(default_factory=list)
+    tags: dict[str, str] = Field(default_factory=dict)
+    files: list[_File] = Field(default_factory=list)
+    live_from: datetime | None = None
+    history: History = "wait"
+    partition_start: date
+    columns: dict[_Name, _Column] = Field(min_length=1)
+    checks: list[_CrossCheck] = Field(default_factory=list)
+    unique: list[str] = Field(default_factory=list)
+    time: _Time
+    druid: _Druid = _Druid()
+    reject: _Reject = _Reject()
+    format: _Format = _Format()
+
+
+def read_document(data: object, *, version: str, path: Path | None = None) -> Contract | list[Problem]:
+    """Turn a parsed document into a contract, or list everything that is wrong with it.
+
+    Args:
+        data: What a YAML parser gave.
+        version: See `Contract.version`.
+    """
+    if not isinstance(data, Mapping):
+        return [Problem("", "the file is not a mapping of keys", "Begin with 'datasource: …'.")]
+    try:
+        document = ContractDocument.model_validate(data)
+    except ValidationError as error:
+        return [_schema_problem(dict(details)) for details in error.errors(include_url=False)]
+    problems: list[Problem] = []
+    columns = tuple(_column(name, column, problems) for name, column in document.columns.items())
+    contract = Contract(
+        datasource=document.datasource,
+        version=version,
+        path=path,
+        description=document.description.strip(),
+        owners=tuple(document.owners),
+        tags=document.tags,
+        files=(
+            FilePattern.for_uploads(document.datasource),
+            *(FilePattern(pattern=file.pattern, organization=file.organization) for file in document.files),
+        ),
+        live_from=_aware(document.live_from),
+        history=document.history,
+        partition_start=document.partition_start,
+        columns=columns,
+        checks=tuple(_cross_check(i, check, columns, problems) for i, check in enumerate(document.checks)),
+        unique=tuple(document.unique),
+        time=TimeColumn(
+            column=document.time.column,
+            min=_aware(document.time.min) or EARLIEST_TIME,
+            max=_aware(document.time.max) or LATEST_TIME,
+            keep=document.time.keep,
+        ),
+        druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
+        reject=RejectPolicy(max_fraction=document.reject.max_fraction, max_rows=document.reject.max_rows),
+        format=CsvFormat(
+            delimiter=document.format.delimiter,
+            quote=document.format.quote,
+            encoding=document.format.encoding,
+            null_values=tuple(document.format.null_values),
+            header=document.format.header,
+        ),
+    )
+    problems.extend(_problems_between(contract))
+    return problems or contract
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`Did you mean 'columns'?`, or an empty text."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean '{near[0]}'?" if near else ""
+
+
+def _schema_problem(details: dict[str, Any]) -> Problem:
+    # Pydantic marks an offending mapping key with a trailing "[key]".
+    location = [str(part) for part in details["loc"] if part != "[key]"]
+    key, kind, last = ".".join(location), details["type"], location[-1] if location else ""
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return Problem(key, f"'{last}' is not a key here", suggestion(last, known) or f"Keys: {', '.join(known)}.")
+    if kind == "missing":
+        return Problem(key, f"'{last}' is missing", "Add it.")
+    if kind == "literal_error":
+        given = str(details["input"])
+        words = re.findall(r"'([^']*)'", details["ctx"]["expected"])
+        hint = suggestion(given, words) or f"It is one of {', '.join(words)}."
+        return Problem(key, f"'{given}' is not allowed", hint)
+    if kind == "string_pattern_mismatch":
+        return Problem(key, f"'{details['input']}' is not a name", f"Names match {details['ctx']['pattern']}.")
+    if kind == "string_type":
+        return Problem(
+            key, f"{details['input']!r} is not text", "Put it in quotes (YAML reads NO, 1.0 and dates as other types)."
+        )
+    message = details["msg"]
+    return Problem(key, message[:1].lower() + message[1:])
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    model: type[BaseModel] = ContractDocument
+    children: Mapping[str, type[BaseModel]] = {
+        "files": _File,
+        "columns": _Column,
+        "checks": _CrossCheck,
+        "time": _Time,
+        "druid": _Druid,
+        "reject": _Reject,
+        "format": _Format,
+    }
+    if location:
+        model = children.get(location[0], ContractDocument)
+    return list(model.model_fields)
+
+
+def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
+    key = f"columns.{name}"
+    if document.format is not None and document.type not in {"date", "datetime"}:
+        problems.append(Problem(f"{key}.format", "only dates and datetimes have a format", "Remove it."))
+    if document.format in _TIMESTAMP_FORMATS and document.type == "date":
+        problems.append(Problem(f"{key}.format", f"'{document.format}' needs type datetime"))
+    if document.scale > document.precision:
+        problems.append(Problem(f"{key}.scale", f"more digits after the point than in all ({document.precision})"))
+    try:
+        ZoneInfo(document.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        problems.append(
+            Problem(f"{key}.timezone", f"'{document.timezone}' is no time zone", "Use a name like Europe/Paris.")
+        )
+    checks = []
+    for written, arguments in document.checks.items():
+        check = _check(f"{key}.checks.{written}", written, arguments, document.type, problems)
+        if check is not None:
+            checks.append(check)
+    return Column(
+        name=name,
+        type=document.type,
+        source=document.source if document.source is not None else name,
+        required=document.required,
+        nullable=document.nullable,
+        format=document.format,
+        timezone=document.timezone,
+        precision=document.precision,
+        scale=document.scale,
+        checks=tuple(checks),
+        description=document.description,
+    )
+
+
+def _check(key: str, written: str, given: object, column_type: ColumnType, problems: list[Problem]) -> Check | None:
+    name = ALIASES.get(written, written)
+    form = CHECKS.get(name)
+    if form is None:
+        hint = suggestion(written, [*CHECKS, *ALIASES]) or f"Checks: {', '.join(CHECKS)}."
+        problems.append(Problem(key, f"'{written}' is not a check", hint))
+        return None
+    if form.text_only and column_type != "string":
+        problems.append(Problem(key, f"'{written}' is for text, the column is of type {column_type}"))
+        return None
+    arguments: dict[str, Any]
+    if isinstance(given, Mapping):
+        arguments = {str(k): v for k, v in given.items()}
+    elif len(form.positional) > 1 and isinstance(given, list) and len(given) == len(form.positional):
+        arguments = dict(zip(form.positional, given, strict=True))
+    elif len(form.positional) == 1:
+        arguments = {form.positional[0]: given}
+    else:
+        problems.append(Problem(key, f"it needs {' and '.join(form.positional)}", "Write [1, 10], for example."))
+        return None
+    before = len(problems)
+    for argument in sorted(form.needed - set(arguments)):
+        problems.append(Problem(key, f"'{argument}' is missing"))
+    for argument, value in arguments.items():
+        if argument not in form.arguments:
+            hint = suggestion(argument, form.arguments) or f"Arguments: {', '.join(form.arguments)}."
+            problems.append(Problem(f"{key}.{argument}", f"'{argument}' is no argument of {written}", hint))
+            continue
+        try:
+            arguments[argument] = _argument(form.arguments[argument], value, column_type)
+        except ValueError as error:
+            problems.append(Problem(key, str(error)))
+    if name == "str_length" and not arguments:
+        problems.append(Problem(key, "it needs min_value, max_value or exact_value"))
+    return Check(name=name, arguments=arguments) if len(problems) == before else None
+
+
+def _argument(kind: ArgumentKind, value: object, column_type: ColumnType) -> object:
+    if kind == "value":
+        return _value(value, column_type)
+    if kind == "values":
+        if not isinstance(value, list) or not value:
+            raise ValueError("it needs a list of values")
+        return [_value(item, column_type) for item in value]
+    wanted: type = {"bool": bool, "text": str, "pattern": str, "length": int}[kind]
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise ValueError(f"{value!r} is not {'text; put it in quotes' if wanted is str else wanted.__name__}")
+    if kind == "pattern" and (problem := regex_problem(str(value))):
+        raise ValueError(f"not a regular expression: {problem}")
+    return value
+
+
+def _value(value: object, column_type: ColumnType) -> object:
+    """A value of a check in the column's own type.
+
+    Raises:
+        ValueError: It is of another type; the message says what to write.
+    """
+    result: object = None
+    if column_type == "string":
+        result = value if isinstance(value, str) else None
+    elif column_type == "boolean":
+        result = value if isinstance(value, bool) else None
+    elif column_type == "integer":
+        result = value if isinstance(value, int) and not isinstance(value, bool) else None
+    elif column_type == "float":
+        result = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    elif column_type == "decimal" and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            result = Decimal(str(value))
+        except InvalidOperation:
+            result = None
+    elif column_type == "date" and isinstance(value, date) and not isinstance(value, datetime):
+        result = value
+    elif column_type == "datetime" and isinstance(value, date):
+        result = _aware(value if isinstance(value, datetime) else datetime(value.year, value.month, value.day))  # noqa: DTZ001 - made aware at once
+    if result is None:
+        quoted = "; put it in quotes" if column_type == "string" else ""
+        raise ValueError(f"{value!r} is not a value of type {column_type}{quoted}")
+    return result
+
+
+def _cross_check(index: int, document: _CrossCheck, columns: tuple[Column, ...], problems: list[Problem]) -> CrossCheck:
+    key = f"checks.{index}.expr"
+    names = [column.name for column in columns]
+    used: tuple[str, ...] = ()
+    try:
+        used = expression_columns(document.expr)
+    except ValueError as error:
+        problems.append(Problem(key, f"not an SQL condition: {error}"))
+    unknown = [name for name in used if name not in names]
+    if unknown:
+        problems.append(Problem(key, f"there is no column '{unknown[0]}'", suggestion(unknown[0], names)))
+    elif used and (problem := expression_problem(document.expr, columns)):
+        problems.append(Problem(key, f"it cannot be computed: {problem}"))
+    elif not used and not any(p.key == key for p in problems):
+        problems.append(Problem(key, "it reads no column"))
+    return CrossCheck(name=document.name, expr=document.expr, columns=used, description=document.description)
+
+
+def _problems_between(contract: Contract) -> Iterable[Problem]:
+    """What is wrong between keys that are each right by themselves."""
+    names = [column.name for column in contract.columns]
+    yield from _name_problems(contract, names)
+    for position, pattern in enumerate(contract.files[1:]):
+        if problem := pattern_problem(pattern.pattern, pattern.organization):
+            yield Problem(f"files.{position}.pattern", f"'{pattern.pattern}': {problem}")
+    for position, name in enumerate(contract.unique):
+        if name not in names:
+            yield Problem(f"unique.{position}", f"there is no column '{name}'", suggestion(name, names))
+    if contract.time.column not in names:
+        hint = suggestion(contract.time.column, names)
+        yield Problem("time.column", f"there is no column '{contract.time.column}'", hint)
+    else:
+        column = contract.column(contract.time.column)
+        if column.type not in {"date", "datetime"}:
+            yield Problem("time.column", f"'{column.name}' is of type {column.type}, not date or datetime")
+        if column.nullable or not column.required:
+            yield Problem("time.column", f"'{column.name}' may be absent", "The time column is required in every row.")
+    if contract.time.min >= contract.time.max:
+        yield Problem("time.max", "it is not after time.min")
+    if (contract.format.delimiter or "") in {"\r", "\n"} - {""} or contract.format.delimiter == contract.format.quote:
+        yield Problem("format.delimiter", "it cannot be told from a line's end or a quote")
+
+
+def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:
+    lowered: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for column in contract.columns:
+        if column.name.startswith(RESERVED_PREFIX):
+            yield Problem(f"columns.{column.name}", f"names that begin with '{RESERVED_PREFIX}' belong to the system")
+        if (other := lowered.setdefault(column.name.lower(), column.name)) != column.name:
+            yield Problem(f"columns.{column.name}", f"differs from '{other}' in upper and lower case only")
+        if (other := sources.setdefault(column.source, column.name)) != column.name:
+            yield Problem(f"columns.{column.name}.source", f"'{other}' reads the same column of the file")
+    rules = [check.name for check in contract.checks]
+    for position, name in enumerate(rules):
+        if name in rules[:position] or name in names or name in CHECKS:
+            yield Problem(f"checks.{position}.name", f"'{name}' names something else already")
