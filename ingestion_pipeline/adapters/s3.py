@@ -1,0 +1,244 @@
+"""The bucket: list, read one version, write, sign. No routing, no ledger.
+
+obstore (object_store from Rust) does the work; boto3 only makes a bucket, which obstore cannot.
+Foreign errors become ours here: an object that is gone or changed, credentials that are wrong, a
+bucket that is absent, a server that does not answer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import obstore
+from obstore import exceptions as obstore_errors
+from obstore.store import S3Store
+
+from ingestion_pipeline.domain.upload import StoredObject
+from ingestion_pipeline.errors import (
+    ConfigurationError,
+    IngestionError,
+    ObjectMissing,
+    ObjectSuperseded,
+    S3Unavailable,
+)
+from ingestion_pipeline.settings import Settings
+
+LIST_PAGE = 1000
+"""Objects per LIST request: the most that S3 returns."""
+
+READ_CHUNK_BYTES = 4 * 1024 * 1024
+
+
+class ObjectStore:
+    """One bucket.
+
+    Args:
+        endpoint_url: None for AWS.
+        druid_endpoint_url: What Druid reaches the bucket by, when that differs; only signed URLs use it.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        endpoint_url: str | None,
+        region: str,
+        access_key_id: str | None,
+        secret_access_key: str | None,
+        druid_endpoint_url: str | None = None,
+    ) -> None:
+        self.bucket = bucket
+        self._endpoint_url, self._region = endpoint_url, region
+        self._access_key_id, self._secret_access_key = access_key_id, secret_access_key
+        self._store = self._connect(endpoint_url)
+        self._signer = self._connect(druid_endpoint_url) if druid_endpoint_url else self._store
+        self.list_calls = 0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "ObjectStore":
+        return cls(
+            bucket=settings.s3_bucket,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            access_key_id=settings.s3_access_key_id.get_secret_value() if settings.s3_access_key_id else None,
+            secret_access_key=(
+                settings.s3_secret_access_key.get_secret_value() if settings.s3_secret_access_key else None
+            ),
+            druid_endpoint_url=settings.s3_druid_endpoint_url,
+        )
+
+    def _connect(self, endpoint_url: str | None) -> S3Store:
+        config: dict[str, Any] = {"region": self._region}
+        if endpoint_url:
+            config |= {"endpoint": endpoint_url, "virtual_hosted_style_request": False}
+        if self._access_key_id:
+            config |= {"access_key_id": self._access_key_id, "secret_access_key": self._secret_access_key}
+        return S3Store(
+            self.bucket,
+            client_options={"allow_http": True, "connect_timeout": "5s", "timeout": "120s"},
+            # Waits of minutes belong to the ledger (a job waits, its run does not); these cover hiccups.
+            retry_config={
+                "max_retries": 3,
+                "retry_timeout": timedelta(seconds=15),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=100),
+                    "max_backoff": timedelta(seconds=2),
+                    "base": 2,
+                },
+            },
+            **config,
+        )
+
+    def url(self, key: str) -> str:
+        """Where an object is, for people: no host, no signature."""
+        return f"s3://{self.bucket}/{key}"
+
+    def list_page(self, prefix: str = "", *, after: str = "") -> list[StoredObject]:
+        """Up to 1,000 objects in key order after `after`: one LIST request."""
+        self.list_calls += 1
+        with self._errors(prefix):
+            pages = obstore.list(self._store, prefix or None, offset=after or None, chunk_size=LIST_PAGE)
+            for page in pages:
+                return [_stored(item) for item in page]
+        return []
+
+    def head(self, key: str) -> StoredObject | None:
+        """None when there is no such object."""
+        try:
+            with self._errors(key):
+                return _stored(obstore.head(self._store, key))
+        except ObjectMissing:
+            return None
+
+    def read(self, key: str, *, if_match: str | None = None) -> Iterator[bytes]:
+        """The object's bytes in chunks of about 4 MiB.
+
+        Args:
+            if_match: Only this version.
+
+        Raises:
+            ObjectMissing: It was deleted.
+            ObjectSuperseded: It is another version now.
+        """
+        with self._errors(key):
+            options: Any = {"if_match": f'"{if_match}"'} if if_match else {}
+            stream = obstore.get(self._store, key, options=options).stream(min_chunk_size=READ_CHUNK_BYTES)
+            for chunk in stream:
+                yield bytes(chunk)
+
+    def get(self, key: str) -> bytes:
+        """A whole small object."""
+        with self._errors(key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._errors(key):
+            obstore.put(self._store, key, data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """A local file, in parts when it is large."""
+        with self._errors(key), path.open("rb") as file:
+            obstore.put(self._store, key, file)
+
+    @contextmanager
+    def writer(self, key: str) -> Iterator[IO[bytes]]:
+        """A streaming upload: the object appears when the block ends well, and not at all when it raises."""
+        with self._errors(key):
+            target: Any = obstore.open_writer(self._store, key, buffer_size=8 * 1024 * 1024)
+        # The writer's own context manager would finish the upload on an error too: half an object.
+        yield target
+        with self._errors(key):
+            target.close()
+
+    def delete(self, keys: list[str]) -> None:
+        if keys:
+            with self._errors(keys[0]):
+                obstore.delete(self._store, keys)
+
+    def presign_get(self, key: str, *, seconds: int) -> str:
+        """A URL that reads this one object until it expires. A secret: never stored, never logged."""
+        with self._errors(key):
+            return obstore.sign(self._signer, "GET", key, timedelta(seconds=seconds))
+
+    def check(self) -> None:
+        """Raise unless the bucket answers with these credentials."""
+        self.list_page(after="\U0010ffff")
+
+    def ensure_bucket(self) -> bool:
+        """Make the bucket when it is absent; True when it was made."""
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            client = boto3.client(
+                "s3",
+                endpoint_url=self._endpoint_url,
+                region_name=self._region,
+                aws_access_key_id=self._access_key_id,
+                aws_secret_access_key=self._secret_access_key,
+            )
+            if any(bucket.get("Name") == self.bucket for bucket in client.list_buckets().get("Buckets", [])):
+                return False
+            client.create_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            reason = error.response.get("Error", {}).get("Message") or "refused"
+            raise ConfigurationError(f"Bucket {self.bucket} cannot be made: {reason}.") from error
+        except BotoCoreError as error:
+            raise S3Unavailable(f"The S3 server does not answer: {type(error).__name__}.") from error
+        return True
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (obstore_errors.BaseError, OSError) as error:
+            raise self._translate(error, key) from error
+
+    def _translate(self, error: Exception, key: str) -> IngestionError:
+        text = str(error)
+        if isinstance(error, obstore_errors.PreconditionError):
+            return ObjectSuperseded(
+                f"{self.url(key)} was replaced by another version before it was read.",
+                hint="The newer version is a job of its own.",
+            )
+        if "NoSuchBucket" in text:
+            return ConfigurationError(
+                f"Bucket {self.bucket} does not exist.",
+                hint="Check INGESTION_S3_BUCKET and INGESTION_S3_ENDPOINT_URL, or make the bucket.",
+            )
+        if isinstance(error, obstore_errors.NotFoundError | FileNotFoundError):
+            return ObjectMissing(
+                f"{self.url(key)} does not exist (any more).", hint="Upload it again if it is still wanted."
+            )
+        denied = isinstance(error, obstore_errors.PermissionDeniedError | obstore_errors.UnauthenticatedError)
+        if denied or any(code in text for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied")):
+            return ConfigurationError(
+                f"The S3 server refuses these credentials for bucket {self.bucket}.",
+                hint="Check INGESTION_S3_ACCESS_KEY_ID and INGESTION_S3_SECRET_ACCESS_KEY.",
+            )
+        return S3Unavailable(
+            f"The S3 server does not answer for {self.url(key)}: {_reason(text)}.",
+            hint="It is tried again by itself; check INGESTION_S3_ENDPOINT_URL if this stays.",
+        )
+
+
+def _reason(text: str) -> str:
+    """The telling part of an object_store error, without URLs (they may be signed)."""
+    for known in ("Connection refused", "timed out", "dns error", "error sending request", "503", "500"):
+        if known in text:
+            return known
+    return text.split("http", 1)[0].strip().splitlines()[0][:120] if text.strip() else "unknown error"
+
+
+def _stored(item: Any) -> StoredObject:
+    modified: datetime = item["last_modified"]
+    return StoredObject(
+        key=item["path"],
+        etag=(item.get("e_tag") or "").strip('"'),
+        size_bytes=item["size"],
+        # HEAD answers in whole seconds and LIST in milliseconds: one version must have one time.
+        last_modified=modified.astimezone(UTC).replace(microsecond=0),
+        version_id=item.get("version") or "",
+    )

@@ -1,0 +1,117 @@
+"""The bucket adapter against the real S3 server."""
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.errors import ConfigurationError, ObjectMissing, ObjectSuperseded, S3Unavailable
+from ingestion_pipeline_tests.conftest import S3Access
+
+MakeStore = Callable[..., ObjectStore]
+
+
+@pytest.fixture
+def make_store(s3: S3Access) -> MakeStore:
+    def make(**overrides: str) -> ObjectStore:
+        values = {
+            "bucket": s3.bucket,
+            "endpoint_url": s3.endpoint_url,
+            "region": s3.region,
+            "access_key_id": s3.access_key_id,
+            "secret_access_key": s3.secret_access_key,
+        }
+        return ObjectStore(**(values | overrides))
+
+    return make
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> ObjectStore:
+    return make_store()
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"tests/{uuid.uuid4().hex}/"
+
+
+def test_a_listing_names_each_object_once_in_key_order_after_the_given_key(store: ObjectStore, prefix: str) -> None:
+    for name in ("b", "a", "c"):
+        store.put(f"{prefix}{name}", b"x" * 3)
+
+    everything = store.list_page(prefix)
+    later = store.list_page(prefix, after=f"{prefix}a")
+
+    assert [item.key for item in everything] == [f"{prefix}a", f"{prefix}b", f"{prefix}c"]
+    assert [item.key for item in later] == [f"{prefix}b", f"{prefix}c"]
+    assert {item.size_bytes for item in everything} == {3}
+
+
+def test_listing_and_head_agree_on_the_identity_of_a_version(store: ObjectStore, prefix: str) -> None:
+    store.put(f"{prefix}same", b"content")
+
+    assert store.list_page(prefix) == [store.head(f"{prefix}same")]
+
+
+def test_a_replaced_object_is_superseded_and_a_deleted_one_missing(store: ObjectStore, prefix: str) -> None:
+    key = f"{prefix}object"
+    store.put(key, b"first")
+    first = store.head(key)
+    assert first is not None
+    assert b"".join(store.read(key, if_match=first.etag)) == b"first"
+
+    store.put(key, b"second")
+    with pytest.raises(ObjectSuperseded):
+        list(store.read(key, if_match=first.etag))
+    store.delete([key])
+    with pytest.raises(ObjectMissing):
+        list(store.read(key, if_match=first.etag))
+    assert store.head(key) is None
+
+
+def test_a_writer_that_fails_leaves_no_object(store: ObjectStore, prefix: str) -> None:
+    key = f"{prefix}broken"
+    with pytest.raises(RuntimeError, match="half way"), store.writer(key) as target:
+        target.write(b"x" * 20_000_000)
+        raise RuntimeError("half way")
+
+    assert store.head(key) is None
+
+    with store.writer(key) as target:
+        target.write(b"x" * 20_000_000)
+    written = store.head(key)
+    assert written is not None
+    assert written.size_bytes == 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "says"),
+    [
+        pytest.param({"secret_access_key": "wrong"}, ConfigurationError, "refuses these credentials", id="secret"),
+        pytest.param({"access_key_id": "unknown"}, ConfigurationError, "refuses these credentials", id="key id"),
+        pytest.param({"bucket": "absent-bucket"}, ConfigurationError, "does not exist", id="bucket"),
+        pytest.param({"endpoint_url": "http://127.0.0.1:9"}, S3Unavailable, "does not answer", id="no server"),
+    ],
+)
+def test_wrong_surroundings_are_one_clear_error(
+    make_store: MakeStore, overrides: dict[str, str], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says) as raised:
+        make_store(**overrides).check()
+
+    assert "wrong" not in str(raised.value)
+    assert "http" not in str(raised.value)
+
+
+def test_a_signed_url_reads_that_object_alone(store: ObjectStore, prefix: str) -> None:
+    import requests
+
+    store.put(f"{prefix}one", b"1")
+    store.put(f"{prefix}two", b"2")
+    url = store.presign_get(f"{prefix}one", seconds=60)
+
+    assert requests.get(url, timeout=10).content == b"1"
+    assert requests.get(url.replace("one", "two"), timeout=10).status_code == 403
+    assert requests.get(url.split("?")[0], timeout=10).status_code == 403
