@@ -74,4 +74,4 @@ def load_settings() -> Settings:
         pydantic.ValidationError: A variable cannot be read as its type; the message names it.
     """
     stack_env = data_dir() / "stack.env"
-    return Settings(_env_file=stack_env if stack_env.is_file() else None)  # type: ignore[call-arg]
+    return Settings(_env_file=stack_env if stack_env.is_file() else None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.errors import ConfigurationError, ObjectMissing, ObjectSuperseded, S3Unavailable
+from ingestion_pipeline.errors import ConfigurationError, ObjectMissing, ObjectSuperseded, S3Unavailable, UnreadableFile
 from ingestion_pipeline_tests.conftest import S3Access
 
 MakeStore = Callable[..., ObjectStore]
@@ -73,9 +73,14 @@ def test_a_replaced_object_is_superseded_and_a_deleted_one_missing(store: Object
 
 def test_a_writer_that_fails_leaves_no_object(store: ObjectStore, prefix: str) -> None:
     key = f"{prefix}broken"
-    with pytest.raises(RuntimeError, match="half way"), store.writer(key) as target:
-        target.write(b"x" * 20_000_000)
-        raise RuntimeError("half way")
+
+    def write_half() -> None:
+        with store.writer(key) as target:
+            target.write(b"x" * 20_000_000)
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
 
     assert store.head(key) is None
 
@@ -115,3 +120,33 @@ def test_a_signed_url_reads_that_object_alone(store: ObjectStore, prefix: str) -
     assert requests.get(url, timeout=10).content == b"1"
     assert requests.get(url.replace("one", "two"), timeout=10).status_code == 403
     assert requests.get(url.split("?")[0], timeout=10).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b.csv",
+        "ü%41.csv",
+        "x?y#z&=.csv",
+        "a+b.csv",
+        "line\nbreak.csv",
+        "~t*[x]{y}|<.csv",
+        "folder/",
+        "日本.csv",
+        "\x01.csv",
+    ],
+)
+def test_a_hostile_name_is_listed_as_it_is_and_hides_no_neighbour(store: ObjectStore, prefix: str, name: str) -> None:
+    store.put(f"{prefix}~~last.csv", b"neighbour")
+    store._boto.put_object(Bucket=store.bucket, Key=f"{prefix}{name}", Body=b"hello")
+
+    keys = [item.key for item in store.list_page(prefix)]
+
+    assert sorted(keys) == sorted([f"{prefix}{name}", f"{prefix}~~last.csv"])
+
+
+def test_a_key_that_cannot_be_read_back_is_an_error_of_that_file_alone(store: ObjectStore, prefix: str) -> None:
+    store._boto.put_object(Bucket=store.bucket, Key=f"{prefix}line\nbreak.csv", Body=b"hello")
+
+    with pytest.raises(UnreadableFile, match="another name"):
+        list(store.read(f"{prefix}line\nbreak.csv"))
