@@ -13,7 +13,7 @@ from itertools import count
 import pytest
 
 from ingestion_pipeline.embedded import postgres as embedded_postgres
-from ingestion_pipeline.embedded.stack import Stack
+from ingestion_pipeline.embedded.stack import DRUID, Stack
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def s3(embedded: Stack) -> S3Access:
 @pytest.fixture(scope="session")
 def druid(embedded: Stack) -> Stack:
     """The session's stack with Druid running."""
-    embedded.up(only=["druid-broker", "druid-indexer", "druid-historical"])
+    embedded.up(only=DRUID)
     return embedded
 
 

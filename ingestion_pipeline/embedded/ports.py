@@ -4,6 +4,7 @@ What belongs here: names, friendly defaults, free ports, and the check that a po
 not: remembering them (`site`). Everything listens on loopback only.
 """
 
+import random
 import socket
 from collections.abc import Iterable, Mapping
 
@@ -34,16 +35,13 @@ DEFAULT_PORTS: Mapping[str, int] = {
 
 
 def free_ports(names: Iterable[str]) -> dict[str, int]:
-    """A free loopback port for each name; all are held open together, so none is given twice."""
-    held: dict[str, socket.socket] = {}
-    try:
-        for name in names:
-            held[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            held[name].bind((LOOPBACK, 0))
-        return {name: int(sock.getsockname()[1]) for name, sock in held.items()}
-    finally:
-        for sock in held.values():
-            sock.close()
+    """A free loopback port for each name, at random.
+
+    Below 32768, where Linux never takes the near end of an outgoing connection from: a port that is free now
+    stays so while its service restarts.
+    """
+    candidates = (port for port in random.sample(range(12000, 32000), 2000) if not is_taken(port))
+    return dict(zip(names, candidates, strict=False))
 
 
 def with_overrides(base: Mapping[str, int], overrides: Mapping[str, int]) -> dict[str, int]:

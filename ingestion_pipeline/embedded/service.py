@@ -32,6 +32,7 @@ class Service:
         ports: Every port that must be free before it starts; the first is the one shown to people.
         url: Where a person or a client reaches it; empty where there is nothing to open.
         requires: Services that must be ready before this one starts.
+        beside: Services that must run too, but may start at the same time.
         prepare: Runs before the start: writes configuration, repairs what a crash left behind.
         waiting_for: Asks the service itself; None when ready, else what is still missing.
         finish: Runs once the service is ready and before others may rely on it: roles, buckets.
@@ -48,6 +49,7 @@ class Service:
     waiting_for: Callable[[], str | None]
     url: str = ""
     requires: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     prepare: Callable[[], None] = field(default=_nothing)
     finish: Callable[[], None] = field(default=_nothing)
     stop_signal: Signals = SIGTERM

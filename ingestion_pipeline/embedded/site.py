@@ -133,7 +133,7 @@ def exclusive(root: Path) -> Iterator[None]:
         StackError: Another command holds it, or the directory cannot be made.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (root / "lock").open("a")
     except OSError as error:
         raise StackError(f"The data directory {root} cannot be used: {error.strerror}.") from error

@@ -404,7 +404,7 @@ def _with_required(services: Mapping[str, Service], only: Iterable[str] | None) 
         name = _known(pending.pop())
         if name not in wanted:
             wanted.add(name)
-            pending.extend(services[name].requires)
+            pending.extend([*services[name].requires, *services[name].beside])
     return wanted
 
 
