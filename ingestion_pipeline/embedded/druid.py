@@ -212,6 +212,7 @@ def _java(site: Site, name: str, *, heap: str) -> list[str]:
         # Two cores and short lives: the first compiler and the plain collector start soonest.
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
+        "-XX:+UnlockDiagnosticVMOptions",
         "-XX:-BytecodeVerificationRemote",  # the jars are proven by hash
         "-XX:+ExitOnOutOfMemoryError",
         "-Duser.timezone=UTC",
