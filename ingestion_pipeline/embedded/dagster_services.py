@@ -28,7 +28,7 @@ LOCATION = "ingestion_pipeline"
 _LOCATIONS_QUERY = """{ workspaceOrError { ... on Workspace { locationEntries {
   name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } } }"""
 _DAEMONS_QUERY = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } } }"
-_RELOAD = 'mutation { reloadRepositoryLocation(repositoryLocationName: "%s") { __typename } }' % LOCATION
+_RELOAD = f'mutation {{ reloadRepositoryLocation(repositoryLocationName: "{LOCATION}") {{ __typename }} }}'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from ingestion_pipeline.errors import StackError
 MARKER = "INGESTION_STACK_SERVICE"
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
 _CREATED_TOLERANCE_SECONDS = 2.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _QUERY_STRING = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 
 # Popen objects must outlive the functions that made them: a collected one warns that its process runs on.
@@ -188,5 +189,5 @@ def last_lines(log_file: Path, *, offset: int = 0, count: int = 12) -> list[str]
             text = log.read().decode("utf-8", errors="replace")
     except OSError:
         return []
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    lines = [line.rstrip() for line in _COLOURS.sub("", text).splitlines() if line.strip()]
     return [_QUERY_STRING.sub(r"\1?...", line)[:400] for line in lines[-count:]]

@@ -22,7 +22,6 @@ REGION = "us-east-1"
 def service(site: Site) -> Service:
     """The server as a process of the stack; the bucket is made when it is ready."""
     ports, data = site.ports, site.root / "s3"
-    config = data / "identities.json"
     return Service(
         name=NAME,
         command=[
@@ -51,13 +50,13 @@ def service(site: Site) -> Service:
             "-s3.port.lance=0",
             "-s3.iam=false",
             "-s3.localSocket=s3/s3.sock",
-            f"-s3.config={config}",
+            f"-s3.config={data / 'identities.json'}",
         ],
         environment={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(data), "TMPDIR": str(data)},
         directory=site.root,
         ports=tuple(ports[name] for name in ("s3", *(name for name in ports if name.startswith("s3-")))),
         url=endpoint(site),
-        prepare=lambda: _write_identities(site, config),
+        prepare=lambda: _write_configuration(site, data),
         waiting_for=lambda: _waiting_for(site),
         finish=lambda: _make_bucket(site),
         timeout_seconds=60.0,
@@ -77,7 +76,7 @@ def _binary() -> Path:
     return Path(found)
 
 
-def _write_identities(site: Site, config: Path) -> None:
+def _write_configuration(site: Site, data: Path) -> None:
     keys = {
         "accessKey": site.credentials.s3_access_key_id,
         "secretKey": site.credentials.s3_secret_access_key,
@@ -87,7 +86,11 @@ def _write_identities(site: Site, config: Path) -> None:
         "credentials": [keys],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    write_private(config, json.dumps({"identities": [identity]}))
+    write_private(data / "identities.json", json.dumps({"identities": [identity]}))
+    # The servers behind the gateway have doors of their own; tokens that only they can sign shut them.
+    doors = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    tokens = "".join(f'[{door}]\nkey = "{site.credentials.s3_internal_key}"\n' for door in doors)
+    write_private(data / ".seaweedfs" / "security.toml", tokens)
 
 
 def _waiting_for(site: Site) -> str | None:
@@ -99,17 +102,12 @@ def _waiting_for(site: Site) -> str | None:
 
 
 def _make_bucket(site: Site) -> None:
-    import subprocess
+    from ingestion_pipeline.adapters.s3 import ObjectStore
 
-    subprocess.run(
-        [
-            str(_binary()),
-            "shell",
-            f"-master={LOOPBACK}:{site.ports['s3-master']}.{site.ports['s3-master-grpc']}",
-            f"-filer={LOOPBACK}:{site.ports['s3-filer']}.{site.ports['s3-filer-grpc']}",
-        ],
-        input=f"s3.bucket.create -name {BUCKET}\n",
-        text=True,
-        capture_output=True,
-        check=True,
-    )
+    ObjectStore(
+        bucket=BUCKET,
+        endpoint_url=endpoint(site),
+        region=REGION,
+        access_key_id=site.credentials.s3_access_key_id,
+        secret_access_key=site.credentials.s3_secret_access_key,
+    ).ensure_bucket()

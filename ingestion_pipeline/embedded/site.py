@@ -32,6 +32,7 @@ class Credentials:
     postgres: Mapping[str, str]
     s3_access_key_id: str
     s3_secret_access_key: str
+    s3_internal_key: str
 
     def __repr__(self) -> str:
         return "Credentials(...)"
@@ -100,14 +101,16 @@ def load_credentials(root: Path) -> Credentials:
     """The credentials of a data directory; generated at the first call."""
     path = root / "credentials.json"
     stored = read_json(path)
-    if not stored:
-        stored = {
-            "postgres": {role: secrets.token_urlsafe(24) for role in ("postgres", *ROLES)},
-            "s3_access_key_id": secrets.token_hex(10),
-            "s3_secret_access_key": secrets.token_urlsafe(30),
-        }
-        write_json(path, stored)
-    return Credentials(**stored)
+    complete = {
+        "postgres": {role: secrets.token_urlsafe(24) for role in ("postgres", *ROLES)},
+        "s3_access_key_id": secrets.token_hex(10),
+        "s3_secret_access_key": secrets.token_urlsafe(30),
+        "s3_internal_key": secrets.token_urlsafe(30),
+        **stored,
+    }
+    if complete != stored:
+        write_json(path, complete)
+    return Credentials(**complete)
 
 
 def load_processes(root: Path) -> dict[str, ProcessRecord]:
