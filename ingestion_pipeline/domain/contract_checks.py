@@ -176,9 +176,11 @@ def _str_matches(cell: pl.Expr, _: pl.DataType, arguments: dict[str, Any]) -> pl
 
 def _str_length(cell: pl.Expr, _: pl.DataType, arguments: dict[str, Any]) -> pl.Expr:
     length = cell.str.len_chars()
-    if arguments.get("exact_value") is not None:
-        return length == arguments["exact_value"]
-    at_least, at_most = arguments.get("min_value"), arguments.get("max_value")
+    exactly: int | None = arguments.get("exact_value")
+    if exactly is not None:
+        return length == exactly
+    at_least: int | None = arguments.get("min_value")
+    at_most: int | None = arguments.get("max_value")
     low = pl.lit(True) if at_least is None else length >= at_least
     return low if at_most is None else low & (length <= at_most)
 

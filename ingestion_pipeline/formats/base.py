@@ -1,0 +1,81 @@
+"""What every reader gives: rows as chunks of cells, with their place in the original file.
+
+What belongs here: the interface between reading and validating. What does not: any one format; a reader
+lives in its own module and `formats.open_rows` chooses it by content.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedRecord:
+    """A record that cannot be cut into the header's cells.
+
+    Attributes:
+        line: 1-based physical line on which it begins.
+        text: Its exact text, without the line's end.
+    """
+
+    line: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChunk:
+    """Some rows of a file, in file order.
+
+    Attributes:
+        cells: One column per contract column that the file has, under the contract's name. Delimited text
+            gives strings; a format with types of its own may give those.
+        lines: Int64, the 1-based physical line on which each row begins.
+        malformed: Records of the same stretch that are no rows.
+        original: Maps row numbers of `cells` (a UInt32 series) to the rows' exact text in the file.
+    """
+
+    cells: pl.DataFrame
+    lines: pl.Series
+    malformed: Sequence[MalformedRecord]
+    original: Callable[[pl.Series], pl.Series]
+
+
+@dataclass(slots=True)
+class FormatFacts:
+    """What was found out about the file; the report shows it. Warnings may grow while reading."""
+
+    format: str
+    compression: str | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+    header: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Without the warnings, ready for JSON."""
+        return {
+            "format": self.format,
+            "compression": self.compression,
+            "encoding": self.encoding,
+            "delimiter": self.delimiter,
+            "quote": self.quote,
+            "header": self.header,
+        }
+
+
+class RowReader(Protocol):
+    """An opened file: its facts are known, its rows come once, in order, in bounded memory."""
+
+    facts: FormatFacts
+
+    def chunks(self) -> Iterator[RowChunk]:
+        """The rows.
+
+        Raises:
+            UnreadableFile: The file turned out to be damaged.
+        """
+        ...

@@ -1,0 +1,248 @@
+"""Delimited text (CSV, TSV and the like) to rows, in bounded memory.
+
+What belongs here: the dialect, the header, blocks of text to frames of cells. What does not: where a
+record ends (`records`), encodings (`text`), what a cell may hold (`stages.validate`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import polars as pl
+
+from ingestion_pipeline.domain.contract import Column, CsvFormat
+from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
+from ingestion_pipeline.formats.records import (
+    Broken,
+    Dialect,
+    is_plain,
+    iterate_records,
+    parse_record,
+    split_block,
+)
+from ingestion_pipeline.formats.text import undecodable
+
+_DELIMITERS = (",", ";", "\t", "|")
+_SAMPLE_RECORDS = 20
+# A record without an end in this much text is not delimited text.
+_MAX_LINE_BYTES = 64 * 1024 * 1024
+
+
+class DelimitedReader:
+    """Rows of delimited text; see `RowReader`.
+
+    Args:
+        stream: UTF-8 without a byte order mark.
+        facts: Completed here with delimiter, quote and header.
+
+    Raises:
+        UnreadableFile: No header, or one that lacks required columns.
+    """
+
+    def __init__(
+        self,
+        stream: Iterable[bytes],
+        *,
+        options: CsvFormat,
+        columns: Sequence[Column],
+        facts: FormatFacts,
+        chunk_bytes: int,
+    ) -> None:
+        self.facts = facts
+        self._options = options
+        self._blocks = _line_blocks(stream, chunk_bytes)
+        self._first, self._first_is_last = next(self._blocks, (b"", True))
+        sample = self._decode(self._first, 1)
+        self._dialect = _dialect(sample, options, columns)
+        header, self._skip_lines, skip_characters = self._header(sample, columns)
+        self._first = self._first[len(sample[:skip_characters].encode()) :]
+        self._names = _column_names(header, columns, facts)
+        facts.format = "delimited text"
+        facts.delimiter, facts.quote, facts.header = self._dialect.delimiter, self._dialect.quote, header
+
+    def chunks(self) -> Iterator[RowChunk]:
+        """The rows; see `RowReader.chunks`."""
+        line, blank_lines = 1 + self._skip_lines, 0
+        pending = b""
+        for data, final in self._all_blocks():
+            block = pending + data
+            pending = b""
+            if not block.strip(b"\r\n"):
+                blank_lines += block.count(b"\n")
+                line += block.count(b"\n")
+                continue
+            cells = self._plain_cells(block)
+            if cells is not None:
+                lines = pl.int_range(line, line + cells.height, dtype=pl.Int64, eager=True)
+                yield RowChunk(cells=cells, lines=lines, malformed=(), original=_original_lines(block))
+                line += cells.height
+                continue
+            text = self._decode(block, line)
+            found = split_block(text, self._dialect, len(self._names), final=final)
+            blank_lines += found.blank_lines
+            pending = text[found.consumed :].encode()
+            yield RowChunk(
+                cells=self._parse(found.text.encode(), len(found.lines)),
+                lines=found.lines + line,
+                malformed=[MalformedRecord(m.line + line, m.text, m.reason) for m in found.malformed],
+                original=found.original,
+            )
+            line += found.line_count
+        if blank_lines:
+            self.facts.warnings.append(f"{blank_lines} blank lines were skipped.")
+
+    def _all_blocks(self) -> Iterator[tuple[bytes, bool]]:
+        yield self._first, self._first_is_last
+        self._first = b""
+        yield from self._blocks
+
+    def _decode(self, data: bytes, line: int) -> str:
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise undecodable("utf-8", line + data.count(b"\n", 0, error.start)) from error
+
+    def _header(self, sample: str, columns: Sequence[Column]) -> tuple[list[str], int, int]:
+        """The header's cells, and the lines and characters before the first row."""
+        start = len(sample) - len(sample.lstrip("\r\n"))
+        blank_lines = sample.count("\n", 0, start)
+        if not self._options.header:
+            return [column.source for column in columns], blank_lines, start
+        if start == len(sample):
+            raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
+        record = parse_record(sample, start, self._dialect)
+        if isinstance(record, Broken):
+            raise UnreadableFile(
+                f"The header on line {blank_lines + 1} cannot be read: {record.reason}.", hint="Correct its quotes."
+            )
+        return [cell.strip() for cell in record.cells], blank_lines + sample.count("\n", start, record.end), record.end
+
+    def _plain_cells(self, block: bytes) -> pl.DataFrame | None:
+        """The cells of a block in which every line is a record; None if that is not sure."""
+        if not is_plain(block, self._dialect, len(self._names)):
+            return None
+        try:
+            cells = self._read(block)
+        except pl.exceptions.PolarsError:
+            return None  # a line too long, or bytes that are not UTF-8: the careful way says which
+        line_count = block.count(b"\n") + (not block.endswith(b"\n"))
+        return cells if cells.height == line_count else None
+
+    def _parse(self, data: bytes, height: int) -> pl.DataFrame:
+        """The cells of records that were looked at one by one."""
+        if height == 0:
+            return pl.DataFrame(schema=dict.fromkeys(self._kept(), pl.String))
+        cells = self._read(data)
+        if cells.height != height:
+            raise AssertionError(f"{height} records were cut, {cells.height} parsed")
+        return cells
+
+    def _read(self, data: bytes) -> pl.DataFrame:
+        quote = self._dialect.quote
+        cells = pl.read_csv(
+            data,
+            has_header=False,
+            separator=self._dialect.delimiter,
+            quote_char=quote,
+            schema=dict.fromkeys(self._names, pl.String),
+            null_values=list(self._options.null_values) or None,
+            columns=self._kept() if len(self._kept()) < len(self._names) else None,
+        )
+        return cells
+
+    def _kept(self) -> list[str]:
+        return [name for name in self._names if not name.startswith(_UNUSED)]
+
+
+_UNUSED = "\0"
+
+
+def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """Stretches of whole lines of about `chunk_bytes`; the flag marks the last one."""
+    parts: list[bytes] = []
+    size = 0
+    ready: bytes | None = None
+    for piece in stream:
+        parts.append(piece)
+        size += len(piece)
+        if size < chunk_bytes:
+            continue
+        data = b"".join(parts)
+        cut = data.rfind(b"\n") + 1
+        parts, size = [data[cut:]], len(data) - cut
+        if cut == 0:
+            if size > _MAX_LINE_BYTES:
+                raise UnreadableFile(
+                    f"A line is longer than {_MAX_LINE_BYTES // 1024 // 1024} MiB: this is not delimited text.",
+                    hint="Upload delimited text, plain or compressed with gzip or zstd.",
+                )
+            continue
+        if ready is not None:
+            yield ready, False
+        ready = data[:cut]
+    last = b"".join(parts)
+    if last:
+        if ready is not None:
+            yield ready, False
+        ready = last
+    if ready is not None:
+        yield ready, True
+
+
+def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dialect:
+    """The contract's delimiter, or the one with which the first record looks most like the contract."""
+    if options.delimiter is not None:
+        return Dialect(options.delimiter, options.quote)
+    wanted = {column.source for column in columns}
+    best, best_score = Dialect(_DELIMITERS[0], options.quote), (-1, -1)
+    text = sample.lstrip("\r\n")
+    for delimiter in _DELIMITERS:
+        dialect = Dialect(delimiter, options.quote)
+        records = [r for r in islice(iterate_records(text, dialect), _SAMPLE_RECORDS) if not isinstance(r, Broken)]
+        if not records:
+            continue
+        header = {cell.strip() for cell in records[0].cells}
+        fitting = sum(len(record.cells) == len(columns) for record in records)
+        score = (len(wanted & header), len(header)) if options.header else (fitting, len(records[0].cells))
+        if score > best_score:
+            best, best_score = dialect, score
+    return best
+
+
+def _column_names(header: Sequence[str], columns: Sequence[Column], facts: FormatFacts) -> list[str]:
+    """The contract's name for each column of the file; those that it does not name are marked unused.
+
+    Raises:
+        UnreadableFile: A required column is missing, or one that the contract reads stands there twice.
+    """
+    by_source = {column.source: column.name for column in columns}
+    twice = sorted({name for name in header if name in by_source and header.count(name) > 1})
+    if twice:
+        raise UnreadableFile(
+            f"The header has the column '{twice[0]}' more than once.",
+            hint="Rename one of them.",
+            details={"header": list(header), "repeated": twice},
+        )
+    missing = [column.source for column in columns if column.required and column.source not in header]
+    if missing:
+        listed = ", ".join(f"'{name}'" for name in missing)
+        no_header = not any(name in by_source for name in header)
+        hint = "If the file has no header, set format.header to false." if no_header else "Add them."
+        shown = ", ".join(header)[:300]
+        raise UnreadableFile(
+            f"The header lacks the required column{'s' if len(missing) > 1 else ''} {listed}; it has {shown}.",
+            hint=hint,
+            details={"header": list(header), "missing": missing},
+        )
+    unknown = [name for name in header if name not in by_source]
+    if unknown:
+        facts.warnings.append(f"Columns that the contract does not name were left out: {', '.join(unknown)[:300]}.")
+    return [by_source.get(name, f"{_UNUSED}{position}") for position, name in enumerate(header)]
+
+
+def _original_lines(block: bytes) -> Callable[[pl.Series], pl.Series]:
+    def original(rows: pl.Series) -> pl.Series:
+        lines = pl.Series([block.decode()]).str.split("\n").explode(empty_as_null=True)
+        return lines.gather(rows).str.strip_suffix("\r")
+
+    return original

@@ -1,0 +1,274 @@
+"""Delimited text to records: where each one ends, also around quotes and line breaks inside cells.
+
+What belongs here: cutting text, which is pure. What does not: streams, headers, types.
+
+A block of lines takes one of two ways. If nothing in it is quoted and the delimiters add up, every line is
+a record and nothing has to be looked at. Otherwise one regular expression tells the lines that are whole
+records; only the others are read character by character: those that begin a cell with a line break in it,
+those with a quote in the wrong place, those with too few or too many cells. What is wrong costs one record;
+its neighbours are not touched.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import polars as pl
+
+from ingestion_pipeline.formats.base import MalformedRecord
+
+# A line's end, or the text's (a lone CR before it is what is left of a line's end).
+_LINE_END = re.compile(r"\r?(?:\n|\Z)")
+# A quote that nobody closes must not swallow the rest of the file.
+MAX_RECORD_CHARACTERS = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One character each; `quote` None: quotes have no meaning."""
+
+    delimiter: str
+    quote: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A parsed record and where it ends (`end` is the offset after its line's end).
+
+    Attributes:
+        quoted: Which cells stand in quotes.
+        literal_quote: A quote stands inside a cell that is not quoted; it is taken literally, as it is
+            by most programs, but a strict parser would stumble over it.
+    """
+
+    cells: list[str]
+    quoted: list[bool]
+    end: int
+    line_count: int
+    literal_quote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Why no record begins here; `unclosed`: a quoted cell does not end within the text."""
+
+    reason: str
+    unclosed: bool = False
+
+
+@dataclass(slots=True)
+class Block:
+    """What a stretch of text holds.
+
+    Attributes:
+        text: The good records, ready for a strict parser.
+        lines: Int64, first physical line of each good record, counted from 0 at the start of the stretch.
+        malformed: With lines counted the same way.
+        blank_lines: Lines with nothing on them, which are no records.
+        consumed: Characters that were used; the rest begins a record that ends later.
+        line_count: Physical lines in the consumed part.
+    """
+
+    text: str
+    lines: pl.Series
+    malformed: list[MalformedRecord]
+    blank_lines: int
+    consumed: int
+    line_count: int
+    _source: str
+    _starts: pl.Series
+    _line_counts: dict[int, int]  # of records with line breaks in them, by first line
+
+    def original(self, rows: pl.Series) -> pl.Series:
+        """The exact text of some good records, by their numbers, without the line's end."""
+        texts = []
+        for line in self.lines.gather(rows).to_list():
+            after = line + self._line_counts.get(line, 1)
+            end = int(self._starts[after]) if after < len(self._starts) else len(self._source)
+            texts.append(without_line_end(self._source[int(self._starts[line]) : end]))
+        return pl.Series(texts, dtype=pl.String)
+
+
+def is_plain(data: bytes, dialect: Dialect, width: int) -> bool:
+    """Whether every line of `data` can be taken for a record of `width` cells without a closer look.
+
+    A line that is too short can only hide behind one that is too long, and the parser reports those.
+    """
+    if dialect.quote is not None and dialect.quote.encode() in data:
+        return False
+    if width == 1:
+        return dialect.delimiter.encode() not in data and re.search(rb"(?:^|\n)\r?(?:\n|$)", data) is None
+    line_count = data.count(b"\n") + (0 if data.endswith(b"\n") else 1)
+    return data.count(dialect.delimiter.encode()) == line_count * (width - 1)
+
+
+def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
+    """Read the record that begins at `start`."""
+    cells: list[str] = []
+    quoted_cells: list[bool] = []
+    literal_quote = False
+    position, limit = start, min(len(text), start + MAX_RECORD_CHARACTERS)
+    quoted, plain = _cell_patterns(dialect)
+    while True:
+        if dialect.quote is not None and text.startswith(dialect.quote, position):
+            found = quoted.match(text, position, limit)
+            if found is None:
+                return Broken("a quoted cell does not end", unclosed=True)
+            cells.append(found[1].replace(dialect.quote * 2, dialect.quote))
+            quoted_cells.append(True)
+        else:
+            found = plain.match(text, position)
+            assert found is not None
+            cells.append(found[0])
+            quoted_cells.append(False)
+            literal_quote = literal_quote or (dialect.quote is not None and dialect.quote in found[0])
+        position = found.end()
+        if text.startswith(dialect.delimiter, position):
+            position += 1
+            continue
+        line_end = _LINE_END.match(text, position)
+        if line_end is None:
+            return Broken("text after a closing quote")
+        position = line_end.end()
+        return Record(cells, quoted_cells, position, max(1, text.count("\n", start, position)), literal_quote)
+
+
+def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Block:
+    """Cut a text that begins with a record into records of `width` cells.
+
+    Args:
+        text: Ends with a line feed, unless `final`.
+        final: Nothing comes after it, so a quote that is still open will not be closed.
+    """
+    lines = pl.Series([text]).str.split("\n").explode(empty_as_null=True)
+    if text.endswith("\n"):
+        lines = lines.head(len(lines) - 1)
+    suspicious = ~lines.str.contains(_whole_record(dialect, width)) | lines.is_in(["", "\r"])
+    lengths = lines.str.len_bytes() if text.isascii() else lines.str.len_chars()
+    starts = (lengths.cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0)
+    return _Walk(text, dialect, width, suspicious, starts, final).run()
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The careful way through a block: from one suspicious line to the next."""
+
+    text: str
+    dialect: Dialect
+    width: int
+    suspicious: pl.Series
+    starts: pl.Series
+    final: bool
+
+    def run(self) -> Block:
+        begins = (~self.suspicious).to_list()  # whether a good record begins on the line
+        pieces: list[str] = []
+        malformed: list[MalformedRecord] = []
+        line_counts: dict[int, int] = {}
+        blank_lines = copied = 0
+        stop = len(begins)
+        for line in self.suspicious.arg_true().to_list():
+            if line < copied:
+                continue  # inside a cell that was read already
+            pieces.append(self._slice(copied, line))
+            outcome = self._judge(line)
+            if outcome is None:
+                stop = copied = line
+                break
+            kind, line_count, value = outcome
+            copied = line + line_count
+            begins[line:copied] = [kind == "record", *[False] * (line_count - 1)]
+            if kind == "record":
+                pieces.append(value)
+                line_counts[line] = line_count
+            elif kind == "malformed":
+                malformed.append(MalformedRecord(line, without_line_end(self._slice(line, copied)), value))
+            else:
+                blank_lines += 1
+        pieces.append(self._slice(copied, stop))
+        return Block(
+            text="".join(pieces),
+            lines=pl.Series(begins[:stop], dtype=pl.Boolean).arg_true().cast(pl.Int64),
+            malformed=malformed,
+            blank_lines=blank_lines,
+            consumed=self._start(stop),
+            line_count=stop,
+            _source=self.text,
+            _starts=self.starts,
+            _line_counts=line_counts,
+        )
+
+    def _start(self, line: int) -> int:
+        return int(self.starts[line]) if line < len(self.starts) else len(self.text)
+
+    def _slice(self, first: int, after: int) -> str:
+        return self.text[self._start(first) : self._start(after)] if after > first else ""
+
+    def _judge(self, line: int) -> tuple[Literal["blank", "malformed", "record"], int, str] | None:
+        """What begins on a suspicious line: its kind, its number of lines, and a reason or its text.
+
+        None: a record that goes on after the end of the text.
+        """
+        start = self._start(line)
+        if self._slice(line, line + 1).strip("\r\n") == "":
+            return "blank", 1, ""
+        parsed = parse_record(self.text, start, self.dialect)
+        if isinstance(parsed, Broken):
+            if parsed.unclosed and not self.final and len(self.text) - start < MAX_RECORD_CHARACTERS:
+                return None
+            return "malformed", 1, parsed.reason
+        if len(parsed.cells) != self.width:
+            # If a line after the first is a record by itself, an open quote has swallowed it: free it.
+            swallowed = range(line + 1, line + parsed.line_count)
+            line_count = 1 if any(not self.suspicious[i] for i in swallowed) else parsed.line_count
+            return "malformed", line_count, f"{len(parsed.cells)} cells instead of {self.width}"
+        if parsed.literal_quote:
+            return "record", parsed.line_count, _quoted(parsed, self.dialect)
+        return "record", parsed.line_count, self.text[start : parsed.end]
+
+
+def without_line_end(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _quoted(record: Record, dialect: Dialect) -> str:
+    """The record as a strict parser reads it; empty cells without quotes stay so, since they mean null."""
+    quote = dialect.quote or ""
+    cells = [
+        quote + cell.replace(quote, quote * 2) + quote if cell or was_quoted else ""
+        for cell, was_quoted in zip(record.cells, record.quoted, strict=True)
+    ]
+    return dialect.delimiter.join(cells) + "\n"
+
+
+@lru_cache(maxsize=64)
+def _whole_record(dialect: Dialect, width: int) -> str:
+    """A regular expression (Rust's syntax) for a line that is a whole record of `width` cells."""
+    delimiter = re.escape(dialect.delimiter)
+    cell = f"[^{delimiter}]*"
+    if dialect.quote is not None:
+        quote = re.escape(dialect.quote)
+        cell = f"(?:{quote}(?:[^{quote}]|{quote}{quote})*{quote}|[^{delimiter}{quote}]*)"
+    return f"^{cell}(?:{delimiter}{cell}){{{width - 1}}}\r?$"
+
+
+@lru_cache(maxsize=64)
+def _cell_patterns(dialect: Dialect) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Patterns of a quoted and of a plain cell."""
+    quote = re.escape(dialect.quote or "\0")
+    delimiter = re.escape(dialect.delimiter)
+    quoted = re.compile(f"{quote}((?:[^{quote}]++|{quote}{quote})*+){quote}", re.DOTALL)
+    return quoted, re.compile(rf"(?:[^{delimiter}\r\n]++|\r(?!\n|\Z))*+")
+
+
+def iterate_records(text: str, dialect: Dialect) -> Iterator[Record | Broken]:
+    """Every record of a text, one after the other; stops after one that is broken."""
+    position = 0
+    while position < len(text):
+        parsed = parse_record(text, position, dialect)
+        yield parsed
+        if isinstance(parsed, Broken):
+            return
+        position = parsed.end

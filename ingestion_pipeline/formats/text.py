@@ -1,0 +1,130 @@
+"""Plain bytes to UTF-8 text: what is no text, the encoding, the byte order mark, the line ends.
+
+What belongs here: bytes and encodings. What does not: cells and records.
+"""
+
+import codecs
+from collections.abc import Iterable, Iterator
+
+from ingestion_pipeline.errors import UnreadableFile
+
+_HEAD_BYTES = 64 * 1024
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_KNOWN_BINARY = (
+    (b"PK\x03\x04", "a ZIP archive or an Office document"),
+    (b"PAR1", "Parquet"),
+    (b"%PDF", "PDF"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"\x1f\x8b", "gzip inside another compression"),
+    (b"\x28\xb5\x2f\xfd", "zstd inside another compression"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"\x7fELF", "a program"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"Obj\x01", "Avro"),
+    (b"ORC", "ORC"),
+)
+
+
+def first_bytes(chunks: Iterable[bytes], size: int = _HEAD_BYTES) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes of a stream, and the whole stream again."""
+    iterator = iter(chunks)
+    head = b""
+    for chunk in iterator:
+        head += chunk
+        if len(head) >= size:
+            break
+    return head, _again(head, iterator)
+
+
+def _again(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if head:
+        yield head
+    yield from rest
+
+
+def encoding_of(head: bytes, wanted: str | None) -> str:
+    """The encoding by the byte order mark, else the wanted one, else UTF-8.
+
+    Raises:
+        UnreadableFile: The bytes are a known binary format or no text at all.
+    """
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return encoding
+    for magic, what in _KNOWN_BINARY:
+        # A text may begin with the letters of a magic number: the ORC of "ORCHARD,…" has no odd byte after it.
+        if head.startswith(magic) and (not magic.isalnum() or _is_binary(head)):
+            raise UnreadableFile(
+                f"The file is not delimited text but {what}.",
+                hint="Upload delimited text, plain or compressed with gzip or zstd.",
+                details={"found": what},
+            )
+    multibyte = (wanted or "").lower().replace("_", "-").startswith(("utf-16", "utf-32"))
+    if not multibyte and b"\0" in head:
+        raise UnreadableFile(
+            "The file is not text: it has zero bytes.",
+            hint="Upload delimited text, plain or compressed with gzip or zstd.",
+        )
+    return wanted or "utf-8"
+
+
+def _is_binary(head: bytes) -> bool:
+    return any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
+def as_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The stream in UTF-8 without a byte order mark.
+
+    UTF-8 itself is passed on unchecked; whoever parses it must check it, and call `undecodable` on an error.
+
+    Raises:
+        UnreadableFile: The bytes are not of that encoding, or there is no such encoding.
+    """
+    try:
+        is_utf8 = codecs.lookup(encoding).name == "utf-8"
+        decoder = codecs.getincrementaldecoder(encoding)()
+    except LookupError as error:
+        raise UnreadableFile(
+            f"There is no encoding '{encoding}'.", hint="Correct format.encoding of the contract."
+        ) from error
+    if is_utf8:
+        head, stream = first_bytes(chunks, len(codecs.BOM_UTF8))
+        for position, chunk in enumerate(stream):
+            yield chunk[len(codecs.BOM_UTF8) :] if position == 0 and head.startswith(codecs.BOM_UTF8) else chunk
+        return
+    try:
+        for chunk in chunks:
+            if text := decoder.decode(chunk):
+                yield text.encode()
+        if text := decoder.decode(b"", final=True):
+            yield text.encode()
+    except UnicodeError as error:
+        raise undecodable(encoding) from error
+
+
+def undecodable(encoding: str, line: int | None = None) -> UnreadableFile:
+    """The error for bytes that are not of the encoding, near a line if that is known."""
+    where = f" on line {line}" if line is not None else ""
+    return UnreadableFile(
+        f"The file is not {encoding} text: a byte{where} cannot be read.",
+        hint="Save the file as UTF-8, or name its encoding in the contract (format.encoding, for example cp1252).",
+        details={"encoding": encoding, "line": line},
+    )
+
+
+def with_line_feeds(chunks: Iterable[bytes], head: bytes) -> Iterable[bytes]:
+    """The stream with LF line ends where the file has lone CRs only (old Mac programs write them)."""
+    if b"\r" in head and b"\n" not in head:
+        return (chunk.replace(b"\r", b"\n") for chunk in chunks)
+    return chunks

@@ -1,0 +1,109 @@
+"""Cells of text to values of the contract's types; what cannot be read is found, never silently null.
+
+What belongs here: how each type may be written. What does not: rules about values (`rules`).
+"""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_checks import polars_type
+
+_TRUE = ("true", "t", "yes", "y", "1")
+_FALSE = ("false", "f", "no", "n", "0")
+
+# ISO 8601 as it is met, most frequent first; each is tried on the cells that no earlier one could read.
+_ISO_WITH_ZONE = (
+    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y-%m-%dT%H:%M:%S%.fZ",
+    "%Y-%m-%d %H:%M:%SZ",
+    "%Y-%m-%d %H:%M:%S%.fZ",
+    "%Y-%m-%dT%H:%MZ",
+)
+_ISO_WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%:z")
+_ISO_WITHOUT_ZONE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
+
+
+def cast_cells(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series | None]:
+    """Type one column.
+
+    Args:
+        cells: Text; null where the file has nothing or one of the contract's words for null.
+
+    Returns:
+        The typed cells, and where a cell has something that is not of the type (None: nowhere).
+    """
+    dtype = polars_type(column)
+    if column.type == "string" or cells.dtype == dtype:
+        return cells.cast(dtype), None
+    if cells.null_count() == len(cells):
+        return pl.Series(cells.name, [None], dtype=dtype).new_from_index(0, len(cells)), None
+    typed = _first_try(cells, column, dtype)
+    if typed.null_count() == cells.null_count():
+        return typed, None
+    # Spaces around a value, and "" (in a typed column it can only mean null), are forgiven.
+    trimmed = cells.str.strip_chars()
+    trimmed = trimmed.set(trimmed == "", None)
+    typed = pl.select(pl.coalesce(typed, *_all_tries(trimmed, column, dtype))).to_series().alias(cells.name)
+    wrong = typed.is_null() & trimmed.is_not_null()
+    return typed, wrong if wrong.any() else None
+
+
+def _first_try(cells: pl.Series, column: Column, dtype: pl.DataType) -> pl.Series:
+    return next(_all_tries(cells, column, dtype))
+
+
+def _all_tries(cells: pl.Series, column: Column, dtype: pl.DataType) -> Iterator[pl.Series]:
+    """The column read in every way that its type may be written, one way after the other."""
+    if column.type in {"integer", "float"}:
+        yield cells.cast(dtype, strict=False)
+    elif column.type == "boolean":
+        lowered = cells.str.to_lowercase()
+        yield pl.select(
+            pl.when(lowered.is_in(_TRUE)).then(True).when(lowered.is_in(_FALSE)).then(False).otherwise(None)
+        ).to_series()
+    elif column.type == "decimal":
+        # A cast alone would round what has too many digits.
+        whole = column.precision - column.scale
+        fits = cells.str.contains(rf"^[+-]?0*\d{{0,{whole}}}(?:\.\d{{0,{column.scale}}}0*)?$") & cells.str.contains(
+            r"\d"
+        )
+        yield cells.set(~fits, None).cast(dtype, strict=False)
+    elif column.type == "date":
+        yield cells.str.to_date(column.format or "%Y-%m-%d", strict=False)
+    else:
+        yield from _datetimes(cells, column)
+
+
+def _datetimes(cells: pl.Series, column: Column) -> Iterator[pl.Series]:
+    if column.format in _MICROSECONDS:
+        factor = _MICROSECONDS[column.format]
+        yield (cells.cast(pl.Int64, strict=False) * factor).cast(pl.Datetime("us", "UTC"))
+        return
+    if column.format is not None:
+        zoned = "%z" in column.format or "%:z" in column.format or "%#z" in column.format
+        yield _parsed(cells, column.format, None if zoned else column.timezone)
+        return
+    for form in _ISO_WITH_ZONE:
+        yield _parsed(cells, form, "UTC")
+    for form in _ISO_WITH_OFFSET:
+        yield _parsed(cells, form, None)
+    for form in _ISO_WITHOUT_ZONE:
+        yield _parsed(cells, form, column.timezone)
+    days = cells.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+    yield _in_utc(days, column.timezone)
+
+
+def _parsed(cells: pl.Series, form: str, zone: str | None) -> pl.Series:
+    """Cells written in one form, in UTC; `zone` None: the form has an offset."""
+    if zone is None:
+        return cells.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+    return _in_utc(cells.str.to_datetime(form, time_unit="us", strict=False), zone)
+
+
+def _in_utc(local: pl.Series, zone: str) -> pl.Series:
+    # An hour that the clock shows twice or skips is no moment: null, and so a row of the wrong type.
+    placed = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    return placed if zone == "UTC" else placed.dt.convert_time_zone("UTC")

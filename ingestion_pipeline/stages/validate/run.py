@@ -1,0 +1,312 @@
+"""The way of a file through validation, chunk by chunk.
+
+What belongs here: the order of things and the counting. What does not: reading (`formats`), typing,
+rules, uniqueness; each has its module.
+"""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from datetime import datetime
+
+import polars as pl
+import polars.selectors as cs
+
+from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.domain.contract_checks import polars_type
+from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
+from ingestion_pipeline.formats import open_rows
+from ingestion_pipeline.formats.base import RowChunk
+from ingestion_pipeline.stages.validate.report import (
+    MAX_FIRST_ERRORS,
+    PREVIEW_ROWS,
+    REJECTED_SCHEMA,
+    ValidationProgress,
+    ValidationReport,
+    ValidationSink,
+)
+from ingestion_pipeline.stages.validate.rules import (
+    Violation,
+    compile_rules,
+    time_expression,
+    type_cells,
+    violations_of,
+)
+from ingestion_pipeline.stages.validate.uniqueness import UniqueKeys
+
+_DRAIN_BYTES = 64 * 1024 * 1024
+_TRUNCATION = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
+_SHOWN_CHARACTERS = 500
+# Druid's CSV reader ends a record at a line break even inside quotes, splits cells at its list delimiter
+# (U+0001), and cannot be told an empty text from a null.
+_CSV_UNSAFE = r"[\r\n\x01]"
+
+
+def validate(
+    chunks: Iterable[bytes],
+    *,
+    contract: Contract,
+    name: str,
+    sink: ValidationSink,
+    progress: Callable[[ValidationProgress], None] = lambda _: None,
+    chunk_bytes: int = 8 << 20,
+) -> ValidationReport:
+    """Check every row of a file.
+
+    A file with a header and no rows is no error: its report is empty.
+
+    Args:
+        chunks: The stored bytes, in pieces of any size; read once.
+        name: The file's name, for messages.
+        progress: Called after each chunk.
+        chunk_bytes: Plain text per chunk; memory grows with it.
+
+    Raises:
+        UnreadableFile: It cannot be read to its end. Rows before the damage may be in the sink already.
+        NoAcceptedRows: Rows, but no good one. Everything is in the sink.
+        TooManyRejects: More than the contract's `reject` allows. Everything is in the sink.
+            All three have the report so far as `report`.
+    """
+    return _Validation(chunks, contract, name, sink, progress).run(chunk_bytes)
+
+
+class _Validation:
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        contract: Contract,
+        name: str,
+        sink: ValidationSink,
+        progress: Callable[[ValidationProgress], None],
+    ) -> None:
+        self._contract, self._name, self._sink, self._progress = contract, name, sink, progress
+        self._stored = iter(chunks)
+        self._hash = hashlib.sha256()
+        self._rules = compile_rules(contract)
+        self._rule_counts: Counter[tuple[str, str]] = Counter()
+        self._time_chunks: set[datetime] = set()
+        self._parts = 0
+        self._texts = [column.name for column in contract.columns if column.type == "string"]
+        self.report = ValidationReport(columns={c.name: str(polars_type(c)) for c in contract.columns})
+
+    def run(self, chunk_bytes: int) -> ValidationReport:
+        started = time.monotonic()
+        try:
+            self._read(chunk_bytes)
+        except UnreadableFile as error:
+            self._drain()
+            error.message = f"'{self._name}': {error.message}"
+            error.details.setdefault("content_hash", self.report.content_hash)
+            _with_report(error, self.report)
+            raise
+        finally:
+            self._finish(time.monotonic() - started)
+        self._judge()
+        return self.report
+
+    def _read(self, chunk_bytes: int) -> None:
+        reader = open_rows(self._hashed(), contract=self._contract, chunk_bytes=chunk_bytes)
+        self.report.format, self.report.warnings = reader.facts.as_dict(), reader.facts.warnings
+        with UniqueKeys() if self._contract.unique else nullcontext() as keys:
+            for chunk in reader.chunks():
+                self._check(chunk, keys)
+                self._progress(
+                    ValidationProgress(
+                        rows_read=self.report.rows_read,
+                        rows_accepted=self.report.rows_accepted,
+                        rows_rejected=self.report.rows_rejected,
+                        size_bytes=self.report.size_bytes,
+                    )
+                )
+
+    def _hashed(self) -> Iterator[bytes]:
+        for piece in self._stored:
+            self._hash.update(piece)
+            self.report.size_bytes += len(piece)
+            yield piece
+        self.report.content_hash = self._hash.hexdigest()
+
+    def _drain(self) -> None:
+        """The hash of a file that cannot be read, if its rest is small enough to be worth it."""
+        rest = 0
+        for piece in self._hashed():
+            rest += len(piece)
+            if rest > _DRAIN_BYTES:
+                return
+
+    def _check(self, chunk: RowChunk, keys: UniqueKeys | None) -> None:
+        typed, violations = type_cells(chunk.cells, self._contract.columns)
+        violations += violations_of(self._rules, typed)
+        rejected = _any_of(violations, typed.height)
+        if keys is not None:
+            repeated, first_lines = self._repeated(typed, chunk.lines, rejected, keys)
+            if repeated is not None:
+                violations.append(Violation("unique", self._contract.unique, "repeats line {}", repeated))
+                rejected = repeated if rejected is None else rejected | repeated
+        else:
+            first_lines = None
+        accepted = typed if rejected is None else typed.filter(~rejected)
+        bad = 0 if rejected is None else int(rejected.sum())
+        self.report.rows_read += typed.height + len(chunk.malformed)
+        self.report.rows_rejected += bad + len(chunk.malformed)
+        if bad or chunk.malformed:
+            self._reject(chunk, violations, rejected, first_lines)
+        if accepted.height:
+            self._accept(accepted)
+
+    def _repeated(
+        self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: UniqueKeys
+    ) -> tuple[pl.Series | None, pl.Series | None]:
+        """Rows that repeat the key of an earlier good row: a rejected row is not loaded, so it claims no key."""
+        if rejected is None:
+            repeated, first = keys.add(typed.select(self._contract.unique), lines)
+            return (repeated, first) if repeated.any() else (None, None)
+        good = (~rejected).arg_true()
+        some, some_first = keys.add(typed.select(self._contract.unique)[good], lines.gather(good))
+        if not some.any():
+            return None, None
+        repeated = pl.repeat(False, typed.height, eager=True).scatter(good, some)
+        first = pl.repeat(None, typed.height, dtype=pl.Int64, eager=True).scatter(good, some_first)
+        return repeated, first
+
+    def _accept(self, rows: pl.DataFrame) -> None:
+        report = self.report
+        if len(report.preview) < PREVIEW_ROWS:
+            head = rows.head(PREVIEW_ROWS - len(report.preview)).with_columns(
+                cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ"), (~cs.datetime()).cast(pl.String)
+            )
+            report.preview.extend(head.to_dicts())
+        unit = _TRUNCATION[self._contract.druid.segment_granularity]
+        moments = rows.select(moment=time_expression(self._contract)).to_series()
+        self._time_chunks.update(moments.dt.truncate(unit).unique().to_list())
+        low, high = moments.min(), moments.max()
+        assert isinstance(low, datetime)
+        assert isinstance(high, datetime)
+        report.time_min = min(report.time_min or low, low)
+        report.time_max = max(report.time_max or high, high)
+        if report.csv_safe and self._texts:
+            unsafe = rows.select(
+                pl.any_horizontal(((pl.col(n) == "") | pl.col(n).str.contains(_CSV_UNSAFE)).any() for n in self._texts)
+            )
+            report.csv_safe = not unsafe.item()
+        self._sink.accepted(self._parts, rows)
+        report.rows_accepted += rows.height
+        self._parts += 1
+
+    def _reject(
+        self, chunk: RowChunk, violations: list[Violation], rejected: pl.Series | None, first_lines: pl.Series | None
+    ) -> None:
+        frames = [_malformed_frame(chunk)] if chunk.malformed else []
+        if rejected is not None and rejected.any():
+            bad = rejected.arg_true()
+            originals = pl.DataFrame({"at": bad, "row": chunk.original(bad)})
+            frames.extend(_violation_frame(chunk, violation, originals, first_lines) for violation in violations)
+        found = pl.concat(frames).sort("line", maintain_order=True)
+        for column, rule, count in found.group_by("column", "rule").len().iter_rows():
+            self._rule_counts[column, rule] += count
+        room = MAX_FIRST_ERRORS - len(self.report.first_errors)
+        if room > 0:
+            shown = found.head(room).select(
+                "line", "column", "rule", pl.col("value").str.slice(0, _SHOWN_CHARACTERS), "reason"
+            )
+            # PostgreSQL's JSON cannot hold a zero character.
+            shown = shown.with_columns(pl.col("value").str.replace_all("\0", "\ufffd", literal=True))
+            self.report.first_errors.extend(shown.to_dicts())
+        self._sink.rejected(found)
+
+    def _finish(self, seconds: float) -> None:
+        report = self.report
+        report.seconds = seconds
+        report.time_chunks = sorted(self._time_chunks)
+        report.rule_counts = [
+            {"column": column, "rule": rule, "count": count}
+            for (column, rule), count in sorted(self._rule_counts.items(), key=lambda item: (-item[1], item[0]))
+        ]
+
+    def _judge(self) -> None:
+        report, policy = self.report, self._contract.reject
+        assert report.rows_read == report.rows_accepted + report.rows_rejected + report.rows_filtered
+        details = {"rows_read": report.rows_read, "rows_rejected": report.rows_rejected}
+        if report.rows_read and not report.rows_accepted:
+            raise _with_report(
+                NoAcceptedRows(
+                    f"'{self._name}': all {report.rows_read} rows were rejected{self._worst_rule()}.",
+                    hint="Correct the rows, or the contract if it asks for too much.",
+                    details=details,
+                ),
+                report,
+            )
+        over_rows = policy.max_rows is not None and report.rows_rejected > policy.max_rows
+        over_fraction = policy.max_fraction is not None and report.rejected_fraction > policy.max_fraction
+        if over_rows or over_fraction:
+            allowed = f"{policy.max_rows} rows" if over_rows else f"a fraction of {policy.max_fraction}"
+            raise _with_report(
+                TooManyRejects(
+                    f"'{self._name}': {report.rows_rejected} of {report.rows_read} rows were rejected, "
+                    f"the contract allows {allowed}{self._worst_rule()}.",
+                    hint="Correct the rows, or raise reject in the contract.",
+                    details=details,
+                ),
+                report,
+            )
+
+    def _worst_rule(self) -> str:
+        if not self.report.rule_counts:
+            return ""
+        worst = self.report.rule_counts[0]
+        where = f" of {worst['column']}" if worst["column"] else ""
+        return f", most by the rule {worst['rule']}{where}"
+
+
+def _with_report(error: FileError, report: ValidationReport) -> FileError:
+    error.report = report  # type: ignore[attr-defined]
+    return error
+
+
+def _any_of(violations: list[Violation], height: int) -> pl.Series | None:
+    """Rows that break any rule; None: no row does."""
+    if not violations:
+        return None
+    rejected = pl.repeat(False, height, dtype=pl.Boolean, eager=True)
+    for violation in violations:
+        rejected = rejected | violation.rows
+    return rejected
+
+
+def _malformed_frame(chunk: RowChunk) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "line": [record.line for record in chunk.malformed],
+            "column": "",
+            "rule": "row_shape",
+            "value": None,
+            "reason": [record.reason for record in chunk.malformed],
+            "row": [record.text for record in chunk.malformed],
+        },
+        schema=REJECTED_SCHEMA,
+    )
+
+
+def _violation_frame(
+    chunk: RowChunk, violation: Violation, originals: pl.DataFrame, first_lines: pl.Series | None
+) -> pl.DataFrame:
+    at = violation.rows.arg_true()
+    known = [name for name in violation.columns if name in chunk.cells.columns]
+    cells = chunk.cells.select(known)[at]
+    if len(violation.columns) == 1:
+        value = cells.to_series().cast(pl.String) if known else pl.Series([None], dtype=pl.String)
+    else:
+        shown = [pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String).fill_null("")) for name in known]
+        value = cells.select(pl.concat_str(shown, separator=", ")).to_series()
+    frame = pl.DataFrame({"at": at, "line": chunk.lines.gather(at)}).with_columns(
+        column=pl.lit(", ".join(violation.columns)),
+        rule=pl.lit(violation.name),
+        value=value,
+        reason=pl.lit(violation.reason),
+    )
+    if violation.name == "unique" and first_lines is not None:
+        first = first_lines.gather(at)
+        frame = frame.with_columns(reason=pl.format("repeats line {}", first))
+    return frame.join(originals, on="at", how="left", maintain_order="left").select(REJECTED_SCHEMA)
