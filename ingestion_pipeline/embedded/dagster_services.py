@@ -128,8 +128,8 @@ def _waiting_for_code_server(port: int) -> str | None:
     missing = tcp_missing(port)
     if missing:
         return missing
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    import grpc  # type: ignore[import-untyped]
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
     with grpc.insecure_channel(f"{LOOPBACK}:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:

@@ -185,9 +185,14 @@ def last_lines(log_file: Path, *, offset: int = 0, count: int = 12) -> list[str]
     try:
         with log_file.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
-            log.seek(max(offset, size - 64 * 1024))
+            log.seek(max(offset, size - max(count, 100) * 512))
             text = log.read().decode("utf-8", errors="replace")
     except OSError:
         return []
     lines = [line.rstrip() for line in _COLOURS.sub("", text).splitlines() if line.strip()]
-    return [_QUERY_STRING.sub(r"\1?...", line)[:400] for line in lines[-count:]]
+    return [without_secrets(line)[:400] for line in lines[-count:]] if count else []
+
+
+def without_secrets(line: str) -> str:
+    """A log line with the query strings of its URLs cut: they carry signatures."""
+    return _QUERY_STRING.sub(r"\1?...", line)
