@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from ingestion_pipeline.domain.redaction import without_secrets
+
+REASON_LIMIT = 600
+
 JOB_ID_COLUMN = "__job_id"
 ORGANIZATION_COLUMN = "__organization"
 TIME_COLUMN = "__time"
@@ -47,7 +51,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStatus:
-    """One answer of the overlord about one task; `error` has no URL query strings."""
+    """One answer of the overlord about one task; `error` is a :func:`failure_reason`."""
 
     task_id: str
     state: TaskState
@@ -67,14 +71,17 @@ class TaskStatus:
             task_id=task_id,
             state=TaskState(status["statusCode"]),
             runner=RunnerState(runner) if runner in set(RunnerState) else RunnerState.NONE,
-            error=status.get("errorMsg") or None,
+            error=failure_reason(status.get("errorMsg")),
             duration_ms=duration if isinstance(duration, int) and duration >= 0 else None,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
-    """Row counts of a task: live while it runs, final after its end. Bytes are decompressed bytes."""
+    """Row counts of a task: live while it runs, final after its end. Bytes are decompressed bytes.
+
+    `error` is a :func:`failure_reason`, fuller than the status's: Druid cuts that one in its middle.
+    """
 
     processed: int = 0
     processed_with_error: int = 0
@@ -104,8 +111,23 @@ class TaskReport:
             thrown_away=_count(totals, "thrownAway"),
             processed_bytes=_count(totals, "processedBytes"),
             segments_published=published if isinstance(published, int) else None,
-            error=payload.get("errorMsg") or None,
+            error=failure_reason(payload.get("errorMsg")),
         )
+
+
+def failure_reason(message: str | None) -> str | None:
+    """What of a Java error with its stack trace says why: the first line and the causes, without secrets.
+
+    Args:
+        message: Druid's `errorMsg`: lines of which all but the first and `Caused by:` are places in Druid's code.
+
+    Returns:
+        One line, at most 600 characters; None for no message.
+    """
+    lines = without_secrets(message or "").strip().splitlines()
+    causes = (line for line in lines[1:] if line.startswith("Caused by:"))
+    reason = " ".join(dict.fromkeys([*lines[:1], *causes]))
+    return (reason if len(reason) <= REASON_LIMIT else reason[: REASON_LIMIT - 1] + "…") or None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -9,10 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ingestion_pipeline.domain.redaction import without_secrets
+from ingestion_pipeline.domain.druid import failure_reason
 from ingestion_pipeline.errors import ConfigurationError, DruidRejected, DruidUnavailable, IngestionError, TaskFailed
-
-MESSAGE_LIMIT = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,11 @@ _TASK_RULES = (
         "datasource's columns, then replay the files.",
     ),
     _rule(
+        r"Unknown frame descriptor|Not in GZIP format",
+        DruidRejected,
+        "The cleaned object is not what its suffix says: replay the file.",
+    ),
+    _rule(
         r"could not resolve (type id|subtype)|known type ids|Cannot construct instance|Unrecognized field",
         DruidRejected,
         "The task needs a Druid extension that the workers do not load, or another Druid version.",
@@ -59,6 +62,11 @@ _TASK_RULES = (
         r"FileNotFoundException|NoSuchKey|Status Code: 404|response code:? ?\[?404\b",
         DruidRejected,
         "The cleaned object is gone from the bucket: replay the file.",
+    ),
+    _rule(
+        r"trying to read uri",
+        TaskFailed,
+        "Druid's workers could not reach the bucket's address (setting s3_druid_endpoint_url).",
     ),
     _rule(r"locks? |revoked", TaskFailed, "Another task held the same time; the next attempt waits its turn."),
     _rule(r"disappeared on the worker|Canceled|cancell?ed|shut ?down", TaskFailed, "The worker was lost or stopped."),
@@ -111,11 +119,11 @@ def classify_response(doing: str, status_code: int, body: str) -> IngestionError
 
 def classify_task_failure(task_id: str, error: str | None) -> IngestionError:
     """The error that a FAILED task means: DruidRejected or ConfigurationError (permanent), else TaskFailed."""
-    text = first_line(error or "no reason given")
+    text = failure_reason(error) or "no reason given"
     details = {"task_id": task_id, "answer": text}
     message = f"Druid task {task_id} failed: {text}"
     for rule in _TASK_RULES:
-        if rule.pattern.search(error or ""):
+        if rule.pattern.search(text):
             return rule.error(message, hint=rule.hint, details=details)
     return TaskFailed(message, hint="It is tried again with a new task.", details=details)
 
@@ -132,8 +140,7 @@ def answer_text(body: str) -> str:
 
 def first_line(text: str) -> str:
     """The first line, without URL query strings and cut to a readable length (Druid sends cut stack traces)."""
-    line = without_secrets(next(iter(text.strip().splitlines()), ""))
-    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
+    return failure_reason(next(iter(text.strip().splitlines()), "")) or ""
 
 
 def _json(body: str) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def judge_task(status: TaskStatus, report: TaskReport | None, expected_rows: int
         "short" or "over" (SUCCESS with other figures), "unknown" (no status or no report: only counting can tell).
     """
     if status.state is TaskState.FAILED:
-        return Verdict(name="failed", error=classify_task_failure(status.task_id, status.error))
+        reason = (report.error if report else None) or status.error
+        return Verdict(name="failed", error=classify_task_failure(status.task_id, reason))
     if status.state is not TaskState.SUCCESS or report is None:
         return Verdict(name="unknown", details={"state": status.state.value})
     details = {
