@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from ingestion_pipeline.domain.contract import Contract, ContractBook
-from ingestion_pipeline.domain.contract_document import Problem, read_document
+from ingestion_pipeline.domain.contract_document import read_document
 from ingestion_pipeline.domain.contract_patterns import can_meet
+from ingestion_pipeline.domain.contract_problems import Problem
 from ingestion_pipeline.errors import ConfigurationError, ContractError
 
 SUFFIXES = (".yaml", ".yml")

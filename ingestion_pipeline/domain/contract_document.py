@@ -4,12 +4,9 @@ What belongs here: the keys, their types, and the rules between them; every prob
 the dotted path of its key. What does not: YAML and files (`adapters.contracts` adds the line numbers).
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,7 +17,6 @@ from ingestion_pipeline.domain.contract import (
     EARLIEST_TIME,
     LATEST_TIME,
     RESERVED_PREFIX,
-    Check,
     Column,
     ColumnType,
     Contract,
@@ -32,27 +28,13 @@ from ingestion_pipeline.domain.contract import (
     RejectPolicy,
     TimeColumn,
 )
-from ingestion_pipeline.domain.contract_checks import (
-    ALIASES,
-    CHECKS,
-    ArgumentKind,
-    expression_columns,
-    expression_problem,
-    regex_problem,
-)
+from ingestion_pipeline.domain.contract_arguments import aware, read_check
+from ingestion_pipeline.domain.contract_checks import CHECKS, expression_columns, expression_problem
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
+from ingestion_pipeline.domain.contract_problems import Problem, suggestion
 
 _TIMESTAMP_FORMATS = ("epoch_s", "epoch_ms")
 _DECIMAL_DIGITS = 38
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake: the path of the key (dotted, list positions as numbers), and what to do about it."""
-
-    key: str
-    message: str
-    hint: str = ""
 
 
 class _Document(BaseModel):
@@ -158,7 +140,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
             FilePattern.for_uploads(document.datasource),
             *(FilePattern(pattern=file.pattern, organization=file.organization) for file in document.files),
         ),
-        live_from=_aware(document.live_from),
+        live_from=aware(document.live_from),
         history=document.history,
         partition_start=document.partition_start,
         columns=columns,
@@ -166,8 +148,8 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         unique=tuple(document.unique),
         time=TimeColumn(
             column=document.time.column,
-            min=_aware(document.time.min) or EARLIEST_TIME,
-            max=_aware(document.time.max) or LATEST_TIME,
+            min=aware(document.time.min) or EARLIEST_TIME,
+            max=aware(document.time.max) or LATEST_TIME,
             keep=document.time.keep,
         ),
         druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
@@ -182,18 +164,6 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
     )
     problems.extend(_problems_between(contract))
     return problems or contract
-
-
-def _aware(moment: datetime | None) -> datetime | None:
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`Did you mean 'columns'?`, or an empty text."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"Did you mean '{near[0]}'?" if near else ""
 
 
 def _schema_problem(details: dict[str, Any]) -> Problem:
@@ -252,7 +222,7 @@ def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
         )
     checks = []
     for written, arguments in document.checks.items():
-        check = _check(f"{key}.checks.{written}", written, arguments, document.type, problems)
+        check = read_check(f"{key}.checks.{written}", written, arguments, document.type, problems)
         if check is not None:
             checks.append(check)
     return Column(
@@ -268,88 +238,6 @@ def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
         checks=tuple(checks),
         description=document.description,
     )
-
-
-def _check(key: str, written: str, given: object, column_type: ColumnType, problems: list[Problem]) -> Check | None:
-    name = ALIASES.get(written, written)
-    form = CHECKS.get(name)
-    if form is None:
-        hint = suggestion(written, [*CHECKS, *ALIASES]) or f"Checks: {', '.join(CHECKS)}."
-        problems.append(Problem(key, f"'{written}' is not a check", hint))
-        return None
-    if form.text_only and column_type != "string":
-        problems.append(Problem(key, f"'{written}' is for text, the column is of type {column_type}"))
-        return None
-    arguments: dict[str, Any]
-    if isinstance(given, Mapping):
-        arguments = {str(k): v for k, v in given.items()}
-    elif len(form.positional) > 1 and isinstance(given, list) and len(given) == len(form.positional):
-        arguments = dict(zip(form.positional, given, strict=True))
-    elif len(form.positional) == 1:
-        arguments = {form.positional[0]: given}
-    else:
-        problems.append(Problem(key, f"it needs {' and '.join(form.positional)}", "Write [1, 10], for example."))
-        return None
-    before = len(problems)
-    for argument in sorted(form.needed - set(arguments)):
-        problems.append(Problem(key, f"'{argument}' is missing"))
-    for argument, value in arguments.items():
-        if argument not in form.arguments:
-            hint = suggestion(argument, form.arguments) or f"Arguments: {', '.join(form.arguments)}."
-            problems.append(Problem(f"{key}.{argument}", f"'{argument}' is no argument of {written}", hint))
-            continue
-        try:
-            arguments[argument] = _argument(form.arguments[argument], value, column_type)
-        except ValueError as error:
-            problems.append(Problem(key, str(error)))
-    if name == "str_length" and not arguments:
-        problems.append(Problem(key, "it needs min_value, max_value or exact_value"))
-    return Check(name=name, arguments=arguments) if len(problems) == before else None
-
-
-def _argument(kind: ArgumentKind, value: object, column_type: ColumnType) -> object:
-    if kind == "value":
-        return _value(value, column_type)
-    if kind == "values":
-        if not isinstance(value, list) or not value:
-            raise ValueError("it needs a list of values")
-        return [_value(item, column_type) for item in value]
-    wanted: type = {"bool": bool, "text": str, "pattern": str, "length": int}[kind]
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        raise ValueError(f"{value!r} is not {'text; put it in quotes' if wanted is str else wanted.__name__}")
-    if kind == "pattern" and (problem := regex_problem(str(value))):
-        raise ValueError(f"not a regular expression: {problem}")
-    return value
-
-
-def _value(value: object, column_type: ColumnType) -> object:
-    """A value of a check in the column's own type.
-
-    Raises:
-        ValueError: It is of another type; the message says what to write.
-    """
-    result: object = None
-    if column_type == "string":
-        result = value if isinstance(value, str) else None
-    elif column_type == "boolean":
-        result = value if isinstance(value, bool) else None
-    elif column_type == "integer":
-        result = value if isinstance(value, int) and not isinstance(value, bool) else None
-    elif column_type == "float":
-        result = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    elif column_type == "decimal" and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            result = Decimal(str(value))
-        except InvalidOperation:
-            result = None
-    elif column_type == "date" and isinstance(value, date) and not isinstance(value, datetime):
-        result = value
-    elif column_type == "datetime" and isinstance(value, date):
-        result = _aware(value if isinstance(value, datetime) else datetime(value.year, value.month, value.day))  # noqa: DTZ001 - made aware at once
-    if result is None:
-        quoted = "; put it in quotes" if column_type == "string" else ""
-        raise ValueError(f"{value!r} is not a value of type {column_type}{quoted}")
-    return result
 
 
 def _cross_check(index: int, document: _CrossCheck, columns: tuple[Column, ...], problems: list[Problem]) -> CrossCheck:

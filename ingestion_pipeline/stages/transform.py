@@ -12,7 +12,7 @@ for it, never gets there: such batches are NDJSON (`ValidationReport.csv_safe`).
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal, cast
 
 import polars as pl
 import zstandard
@@ -78,7 +78,7 @@ def transform(
     rows = plain_bytes = 0
     counted = _Counted(out)
     compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
-    with compressor.stream_writer(counted, closefd=False) as compressed:
+    with compressor.stream_writer(cast(IO[bytes], counted), closefd=False) as compressed:
         for part in parts:
             frame = part.select(mapping)
             buffer = io.BytesIO()

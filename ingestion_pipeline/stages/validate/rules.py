@@ -4,7 +4,7 @@ What belongs here: which rows break which rule. What does not: rules that look b
 (`uniqueness`), and what each check means (`domain.contract_checks`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -40,12 +40,26 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """The rows of a chunk (Boolean mask) that break one rule."""
+    """The rows of a chunk that break one rule.
+
+    Attributes:
+        rows: Boolean mask over the chunk.
+        reasons: A reason of its own for each row of the chunk, where they differ.
+    """
 
     name: str
     columns: tuple[str, ...]
     reason: str
     rows: pl.Series
+    reasons: pl.Series | None = None
+
+
+def any_of(violations: Sequence[Violation]) -> pl.Series | None:
+    """Rows that break any of these rules; None: no row does."""
+    rejected: pl.Series | None = None
+    for violation in violations:
+        rejected = violation.rows if rejected is None else rejected | violation.rows
+    return rejected
 
 
 def compile_rules(contract: Contract) -> list[Rule]:

@@ -19,16 +19,17 @@ from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import RowChunk
+from ingestion_pipeline.stages.validate.rejects import rejected_rows
 from ingestion_pipeline.stages.validate.report import (
     MAX_FIRST_ERRORS,
     PREVIEW_ROWS,
-    REJECTED_SCHEMA,
     ValidationProgress,
     ValidationReport,
     ValidationSink,
 )
 from ingestion_pipeline.stages.validate.rules import (
     Violation,
+    any_of,
     compile_rules,
     time_expression,
     type_cells,
@@ -139,37 +140,29 @@ class _Validation:
     def _check(self, chunk: RowChunk, keys: UniqueKeys | None) -> None:
         typed, violations = type_cells(chunk.cells, self._contract.columns)
         violations += violations_of(self._rules, typed)
-        rejected = _any_of(violations, typed.height)
-        if keys is not None:
-            repeated, first_lines = self._repeated(typed, chunk.lines, rejected, keys)
-            if repeated is not None:
-                violations.append(Violation("unique", self._contract.unique, "repeats line {}", repeated))
-                rejected = repeated if rejected is None else rejected | repeated
-        else:
-            first_lines = None
+        if keys is not None and (repeats := self._repeats(typed, chunk.lines, any_of(violations), keys)):
+            violations.append(repeats)
+        rejected = any_of(violations)
         accepted = typed if rejected is None else typed.filter(~rejected)
-        bad = 0 if rejected is None else int(rejected.sum())
+        bad = typed.height - accepted.height + len(chunk.malformed)
         self.report.rows_read += typed.height + len(chunk.malformed)
-        self.report.rows_rejected += bad + len(chunk.malformed)
-        if bad or chunk.malformed:
-            self._reject(chunk, violations, rejected, first_lines)
+        self.report.rows_rejected += bad
+        if bad:
+            self._reject(rejected_rows(chunk, violations))
         if accepted.height:
             self._accept(accepted)
 
-    def _repeated(
+    def _repeats(
         self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: UniqueKeys
-    ) -> tuple[pl.Series | None, pl.Series | None]:
+    ) -> Violation | None:
         """Rows that repeat the key of an earlier good row: a rejected row is not loaded, so it claims no key."""
-        if rejected is None:
-            repeated, first = keys.add(typed.select(self._contract.unique), lines)
-            return (repeated, first) if repeated.any() else (None, None)
-        good = (~rejected).arg_true()
-        some, some_first = keys.add(typed.select(self._contract.unique)[good], lines.gather(good))
-        if not some.any():
-            return None, None
-        repeated = pl.repeat(False, typed.height, eager=True).scatter(good, some)
-        first = pl.repeat(None, typed.height, dtype=pl.Int64, eager=True).scatter(good, some_first)
-        return repeated, first
+        good = pl.int_range(typed.height, eager=True) if rejected is None else (~rejected).arg_true()
+        first = keys.add(typed.select(self._contract.unique)[good], lines.gather(good))
+        if first.null_count() == len(first):
+            return None
+        first = pl.repeat(None, typed.height, dtype=pl.Int64, eager=True).scatter(good, first)
+        reasons = pl.select(pl.format("repeats line {}", first)).to_series()
+        return Violation("unique", self._contract.unique, "repeats an earlier line", first.is_not_null(), reasons)
 
     def _accept(self, rows: pl.DataFrame) -> None:
         report = self.report
@@ -195,24 +188,14 @@ class _Validation:
         report.rows_accepted += rows.height
         self._parts += 1
 
-    def _reject(
-        self, chunk: RowChunk, violations: list[Violation], rejected: pl.Series | None, first_lines: pl.Series | None
-    ) -> None:
-        frames = [_malformed_frame(chunk)] if chunk.malformed else []
-        if rejected is not None and rejected.any():
-            bad = rejected.arg_true()
-            originals = pl.DataFrame({"at": bad, "row": chunk.original(bad)})
-            frames.extend(_violation_frame(chunk, violation, originals, first_lines) for violation in violations)
-        found = pl.concat(frames).sort("line", maintain_order=True)
+    def _reject(self, found: pl.DataFrame) -> None:
         for column, rule, count in found.group_by("column", "rule").len().iter_rows():
             self._rule_counts[column, rule] += count
         room = MAX_FIRST_ERRORS - len(self.report.first_errors)
         if room > 0:
-            shown = found.head(room).select(
-                "line", "column", "rule", pl.col("value").str.slice(0, _SHOWN_CHARACTERS), "reason"
-            )
             # PostgreSQL's JSON cannot hold a zero character.
-            shown = shown.with_columns(pl.col("value").str.replace_all("\0", "\ufffd", literal=True))
+            value = pl.col("value").str.slice(0, _SHOWN_CHARACTERS).str.replace_all("\0", "\ufffd", literal=True)
+            shown = found.head(room).select("line", "column", "rule", value, "reason")
             self.report.first_errors.extend(shown.to_dicts())
         self._sink.rejected(found)
 
@@ -263,50 +246,3 @@ class _Validation:
 def _with_report(error: FileError, report: ValidationReport) -> FileError:
     error.report = report  # type: ignore[attr-defined]
     return error
-
-
-def _any_of(violations: list[Violation], height: int) -> pl.Series | None:
-    """Rows that break any rule; None: no row does."""
-    if not violations:
-        return None
-    rejected = pl.repeat(False, height, dtype=pl.Boolean, eager=True)
-    for violation in violations:
-        rejected = rejected | violation.rows
-    return rejected
-
-
-def _malformed_frame(chunk: RowChunk) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "line": [record.line for record in chunk.malformed],
-            "column": "",
-            "rule": "row_shape",
-            "value": None,
-            "reason": [record.reason for record in chunk.malformed],
-            "row": [record.text for record in chunk.malformed],
-        },
-        schema=REJECTED_SCHEMA,
-    )
-
-
-def _violation_frame(
-    chunk: RowChunk, violation: Violation, originals: pl.DataFrame, first_lines: pl.Series | None
-) -> pl.DataFrame:
-    at = violation.rows.arg_true()
-    known = [name for name in violation.columns if name in chunk.cells.columns]
-    cells = chunk.cells.select(known)[at]
-    if len(violation.columns) == 1:
-        value = cells.to_series().cast(pl.String) if known else pl.Series([None], dtype=pl.String)
-    else:
-        shown = [pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String).fill_null("")) for name in known]
-        value = cells.select(pl.concat_str(shown, separator=", ")).to_series()
-    frame = pl.DataFrame({"at": at, "line": chunk.lines.gather(at)}).with_columns(
-        column=pl.lit(", ".join(violation.columns)),
-        rule=pl.lit(violation.name),
-        value=value,
-        reason=pl.lit(violation.reason),
-    )
-    if violation.name == "unique" and first_lines is not None:
-        first = first_lines.gather(at)
-        frame = frame.with_columns(reason=pl.format("repeats line {}", first))
-    return frame.join(originals, on="at", how="left", maintain_order="left").select(REJECTED_SCHEMA)

@@ -51,7 +51,7 @@ class UniqueKeys:
         if self._directory is not None:
             self._directory.cleanup()
 
-    def add(self, keys: pl.DataFrame, lines: pl.Series) -> tuple[pl.Series, pl.Series]:
+    def add(self, keys: pl.DataFrame, lines: pl.Series) -> pl.Series:
         """Enter the keys of some rows.
 
         Args:
@@ -59,7 +59,7 @@ class UniqueKeys:
             lines: Int64, the line of each.
 
         Returns:
-            Which rows are second occurrences, and the line of the first (null where the row is not one).
+            For each row the line on which its key was first seen; null where it is new.
         """
         np = self._np
         hashes = keys.hash_rows(seed=17).to_numpy()
@@ -81,9 +81,8 @@ class UniqueKeys:
             first[candidates[found >= 0]] = found[found >= 0]
         new = order[first[order] < 0]
         self._remember(hashes[new], numbers[new])
-        duplicate = first >= 0
         earlier = pl.Series(first, dtype=pl.Int64)
-        return pl.Series(duplicate), earlier.set(pl.Series(~duplicate), None)
+        return earlier.set(earlier < 0, None)
 
     def _maybe_seen(self, hashes: Keys) -> Keys:
         np = self._np

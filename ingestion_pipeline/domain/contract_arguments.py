@@ -1,0 +1,110 @@
+"""The arguments of a check as a contract writes them, turned into values of the column's type.
+
+What belongs here: one entry of `checks` under a column. What does not: which checks there are and what
+they compute (`contract_checks`).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from ingestion_pipeline.domain.contract import Check, ColumnType
+from ingestion_pipeline.domain.contract_checks import ALIASES, CHECKS, ArgumentKind, regex_problem
+from ingestion_pipeline.domain.contract_problems import Problem, suggestion
+
+
+def read_check(key: str, written: str, given: object, column_type: ColumnType, problems: list[Problem]) -> Check | None:
+    """One check, or None with its problems added to `problems`.
+
+    Args:
+        key: The dotted path, for problems.
+        written: The check's name, short or long.
+        given: A scalar, a list or a mapping of arguments.
+    """
+    name = ALIASES.get(written, written)
+    form = CHECKS.get(name)
+    if form is None:
+        hint = suggestion(written, [*CHECKS, *ALIASES]) or f"Checks: {', '.join(CHECKS)}."
+        problems.append(Problem(key, f"'{written}' is not a check", hint))
+        return None
+    if form.text_only and column_type != "string":
+        problems.append(Problem(key, f"'{written}' is for text, the column is of type {column_type}"))
+        return None
+    arguments: dict[str, Any]
+    if isinstance(given, Mapping):
+        arguments = {str(k): v for k, v in given.items()}
+    elif len(form.positional) > 1 and isinstance(given, list) and len(given) == len(form.positional):
+        arguments = dict(zip(form.positional, given, strict=True))
+    elif len(form.positional) == 1:
+        arguments = {form.positional[0]: given}
+    else:
+        problems.append(Problem(key, f"it needs {' and '.join(form.positional)}", "Write [1, 10], for example."))
+        return None
+    before = len(problems)
+    for argument in sorted(form.needed - set(arguments)):
+        problems.append(Problem(key, f"'{argument}' is missing"))
+    for argument, value in arguments.items():
+        if argument not in form.arguments:
+            hint = suggestion(argument, form.arguments) or f"Arguments: {', '.join(form.arguments)}."
+            problems.append(Problem(f"{key}.{argument}", f"'{argument}' is no argument of {written}", hint))
+            continue
+        try:
+            arguments[argument] = _argument(form.arguments[argument], value, column_type)
+        except ValueError as error:
+            problems.append(Problem(key, str(error)))
+    if name == "str_length" and not arguments:
+        problems.append(Problem(key, "it needs min_value, max_value or exact_value"))
+    return Check(name=name, arguments=arguments) if len(problems) == before else None
+
+
+def _argument(kind: ArgumentKind, value: object, column_type: ColumnType) -> object:
+    if kind == "value":
+        return _value(value, column_type)
+    if kind == "values":
+        if not isinstance(value, list) or not value:
+            raise ValueError("it needs a list of values")
+        return [_value(item, column_type) for item in value]
+    wanted: type = {"bool": bool, "text": str, "pattern": str, "length": int}[kind]
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise ValueError(f"{value!r} is not {'text; put it in quotes' if wanted is str else wanted.__name__}")
+    if kind == "pattern" and (problem := regex_problem(str(value))):
+        raise ValueError(f"not a regular expression: {problem}")
+    return value
+
+
+def _value(value: object, column_type: ColumnType) -> object:
+    """A value of a check in the column's own type.
+
+    Raises:
+        ValueError: It is of another type; the message says what to write.
+    """
+    result: object = None
+    if column_type == "string":
+        result = value if isinstance(value, str) else None
+    elif column_type == "boolean":
+        result = value if isinstance(value, bool) else None
+    elif column_type == "integer":
+        result = value if isinstance(value, int) and not isinstance(value, bool) else None
+    elif column_type == "float":
+        result = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    elif column_type == "decimal" and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            result = Decimal(str(value))
+        except InvalidOperation:
+            result = None
+    elif column_type == "date" and isinstance(value, date) and not isinstance(value, datetime):
+        result = value
+    elif column_type == "datetime" and isinstance(value, date):
+        result = aware(value if isinstance(value, datetime) else datetime(value.year, value.month, value.day))  # noqa: DTZ001 - made aware at once
+    if result is None:
+        quoted = "; put it in quotes" if column_type == "string" else ""
+        raise ValueError(f"{value!r} is not a value of type {column_type}{quoted}")
+    return result
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """In UTC; a datetime without a zone is taken for UTC."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,20 @@
+"""Mistakes in a contract, and the hints that go with them."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: the path of the key (dotted, list positions as numbers), and what to do about it."""
+
+    key: str
+    message: str
+    hint: str = ""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`Did you mean 'columns'?`, or an empty text."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean '{near[0]}'?" if near else ""
