@@ -1,8 +1,9 @@
 """Druid over HTTP: one small method per question, errors of the tree, a timeout on every call.
 
-What belongs here: requests to the overlord, the coordinator and the broker, and reading their answers.
-What does not: building specs (`stages.submit`), waiting and judging (`stages.monitor`), which error an
-answer means (`domain.druid_failures`). No method waits or tries again: its caller knows for how long it may.
+What belongs here: which path of the overlord, the coordinator or the broker answers which question, and how.
+What does not: connections (`adapters.druid_http`), building specs (`stages.submit`), waiting and judging
+(`stages.monitor`), which error an answer means (`domain.druid_failures`). No method waits or tries again: its
+caller knows for how long it may.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +14,14 @@ from urllib.parse import quote
 import requests
 import structlog
 
+from ingestion_pipeline.adapters.druid_http import CONNECT_SECONDS, DruidHttp, Timeout, read, shown
 from ingestion_pipeline.domain.druid import JOB_ID_COLUMN, TIME_COLUMN, Capabilities, TaskReport, TaskStatus
-from ingestion_pipeline.domain.druid_failures import already_exists, classify_response, first_line, unknown_table
+from ingestion_pipeline.domain.druid_failures import already_exists, classify_response, unknown_table
 from ingestion_pipeline.domain.interval import Interval
-from ingestion_pipeline.domain.redaction import without_secrets
 from ingestion_pipeline.errors import DruidRejected, DruidUnavailable, IngestionError
 
 log = structlog.get_logger()
 
-CONNECT_SECONDS = 3.0
 READY_TIMEOUT = (1.0, 2.0)
 # A proof must not be answered from a cache.
 NO_CACHE = {
@@ -65,10 +65,7 @@ class Druid:
         self._coordinator = coordinator_url.rstrip("/")
         self._overlord = overlord_url.rstrip("/")
         self._broker = broker_url.rstrip("/")
-        self._timeout = (min(CONNECT_SECONDS, timeout_seconds), timeout_seconds)
-        self._session = requests.Session()
-        if username is not None:
-            self._session.auth = (username, password or "")
+        self._http = DruidHttp(username=username, password=password, timeout_seconds=timeout_seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +75,7 @@ class Druid:
 
     def close(self) -> None:
         """Give the connections back."""
-        self._session.close()
+        self._http.close()
 
     # The cluster
 
@@ -88,8 +85,8 @@ class Druid:
         Raises:
             DruidUnavailable: One of them does not answer.
         """
-        overlord = self._json("read the overlord's modules", "GET", f"{self._overlord}/status")
-        broker = self._json("read the broker's modules", "GET", f"{self._broker}/status")
+        overlord = self._json("read the overlord's modules", f"{self._overlord}/status")
+        broker = self._json("read the broker's modules", f"{self._broker}/status")
         modules = _artifacts(overlord) & _artifacts(broker)
         return Capabilities(
             version=str(overlord.get("version", "unknown")),
@@ -104,10 +101,10 @@ class Druid:
         """
         try:
             url = f"{self._overlord}/druid/indexer/v1/totalWorkerCapacity"
-            capacity = self._json("read the worker slots", "GET", url, timeout=READY_TIMEOUT)
+            capacity = self._json("read the worker slots", url, timeout=READY_TIMEOUT)
             slots = (capacity.get("currentClusterCapacity"), capacity.get("maximumCapacityWithAutoScale"))
             if not any(isinstance(count, int) and count > 0 for count in slots):
-                return f"Druid's overlord at {_shown(self._overlord)} has no worker to run tasks."
+                return f"Druid's overlord at {shown(self._overlord)} has no worker to run tasks."
             self._sql("SELECT 1", (), READY_TIMEOUT)
         except IngestionError as error:
             return error.message
@@ -128,7 +125,7 @@ class Druid:
         """
         task_id = str(spec.get("id", ""))
         doing = f"take task {task_id}"
-        response = self._send(doing, "POST", f"{self._overlord}/druid/indexer/v1/task", json=spec)
+        response = self._http.send(doing, "POST", f"{self._overlord}/druid/indexer/v1/task", json=spec)
         if response.ok:
             log.info("druid_task_submitted", task_id=task_id)
             return "accepted"
@@ -150,7 +147,7 @@ class Druid:
     def cancel(self, task_id: str) -> None:
         """Ask the overlord to stop the task; a task that it does not know is stopped already."""
         doing = f"stop task {task_id}"
-        response = self._send(doing, "POST", f"{self._task_url(task_id)}/shutdown")
+        response = self._http.send(doing, "POST", f"{self._task_url(task_id)}/shutdown")
         if not response.ok and not _unknown_task(response):
             raise classify_response(doing, response.status_code, response.text)
 
@@ -168,7 +165,7 @@ class Druid:
         Returns:
             Percent, 0 to 100; None when there is no used segment.
         """
-        response = self._send(
+        response = self._http.send(
             doing := f"tell how much of {datasource} is loaded",
             "GET",
             f"{self._coordinator}/druid/coordinator/v1/datasources/{quote(datasource, safe='')}/loadstatus",
@@ -176,7 +173,7 @@ class Druid:
         )
         if response.status_code == 204 or (response.ok and response.text.startswith("No used segment")):
             return None
-        percent = self._read(doing, response).get(datasource)
+        percent = read(doing, response).get(datasource)
         return float(percent) if isinstance(percent, int | float) else None
 
     def count_by_job(self, datasource: str, job_ids: Sequence[str], interval: Interval) -> dict[str, int]:
@@ -196,7 +193,7 @@ class Druid:
                 f'WHERE "{JOB_ID_COLUMN}" IN ({marks}) AND "{TIME_COLUMN}" >= ? AND "{TIME_COLUMN}" < ? GROUP BY 1'
             )
             try:
-                rows = self._sql(sql, [*asked, interval.start, interval.end], self._timeout)
+                rows = self._sql(sql, [*asked, interval.start, interval.end])
             except DruidRejected as error:
                 if unknown_table(error):
                     return counts
@@ -219,10 +216,10 @@ class Druid:
                 "dimensions": [JOB_ID_COLUMN],
                 "filter": {"type": "in", "dimension": JOB_ID_COLUMN, "values": asked},
                 "aggregations": [{"type": "count", "name": "counted"}],
-                "context": self._context(self._timeout),
+                "context": self._context(None),
             }
             doing = f"count rows of {datasource}"
-            rows = self._read(doing, self._send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
+            rows = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
             counts.update({row["event"][JOB_ID_COLUMN]: int(row["event"]["counted"]) for row in rows})
         return counts
 
@@ -247,80 +244,36 @@ class Druid:
             message = f"Druid could not answer the query: {error.details['answer']}"
             raise DruidRejected(message, hint="Change the query.", details=error.details) from error
 
-    # HTTP
+    # Shared by the above
 
-    def _sql(self, sql: str, parameters: Sequence[Any], timeout: tuple[float, float]) -> list[dict[str, Any]]:
+    def _sql(self, sql: str, parameters: Sequence[Any], timeout: Timeout | None = None) -> list[dict[str, Any]]:
         body = {
             "query": sql,
             "parameters": [_parameter(value) for value in parameters],
             "context": self._context(timeout) | {"sqlTimeZone": "Etc/UTC"},
         }
-        response = self._send("answer a query", "POST", f"{self._broker}/druid/v2/sql", json=body, timeout=timeout)
-        rows: list[dict[str, Any]] = self._read("answer a query", response, list)
+        doing = "answer a query"
+        response = self._http.send(doing, "POST", f"{self._broker}/druid/v2/sql", json=body, timeout=timeout)
+        rows: list[dict[str, Any]] = read(doing, response, list)
         return rows
 
-    @staticmethod
-    def _context(timeout: tuple[float, float]) -> dict[str, Any]:
-        return {**NO_CACHE, "timeout": int(timeout[1] * 1000)}
+    def _context(self, timeout: Timeout | None) -> dict[str, Any]:
+        return {**NO_CACHE, "timeout": int((timeout or self._http.timeout)[1] * 1000)}
 
     def _task_url(self, task_id: str) -> str:
         return f"{self._overlord}/druid/indexer/v1/task/{quote(task_id, safe='')}"
 
     def _task_json(self, verb: str, task_id: str, what: str) -> dict[str, Any] | None:
         doing = f"{verb} task {task_id}"
-        response = self._send(doing, "GET", f"{self._task_url(task_id)}/{what}")
+        response = self._http.send(doing, "GET", f"{self._task_url(task_id)}/{what}")
         if _unknown_task(response):
             return None
-        body: dict[str, Any] = self._read(doing, response)
+        body: dict[str, Any] = read(doing, response)
         return body
 
-    def _json(self, doing: str, method: str, url: str, timeout: tuple[float, float] | None = None) -> dict[str, Any]:
-        body: dict[str, Any] = self._read(doing, self._send(doing, method, url, timeout=timeout))
+    def _json(self, doing: str, url: str, timeout: Timeout | None = None) -> dict[str, Any]:
+        body: dict[str, Any] = read(doing, self._http.send(doing, "GET", url, timeout=timeout))
         return body
-
-    def _send(
-        self, doing: str, method: str, url: str, *, timeout: tuple[float, float] | None = None, **arguments: Any
-    ) -> requests.Response:
-        timeout = timeout or self._timeout
-        try:
-            return self._session.request(method, url, timeout=timeout, **arguments)
-        except requests.exceptions.InvalidURL as error:
-            raise _no_answer(doing, url, "the URL cannot be read", error) from error
-        except requests.Timeout as error:
-            raise _no_answer(doing, url, f"no answer within {timeout[1]:g} s", error) from error
-        except requests.TooManyRedirects as error:
-            raise _no_answer(doing, url, "it has no leader at the moment", error) from error
-        except requests.RequestException as error:
-            raise _no_answer(doing, url, "no connection", error) from error
-
-    @staticmethod
-    def _read(doing: str, response: requests.Response, shape: type = dict) -> Any:
-        if not response.ok:
-            raise classify_response(doing, response.status_code, response.text)
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, shape):
-            # A query that fails after its first rows ends its answer in the middle.
-            raise DruidUnavailable(
-                f"Druid's answer to the request to {doing} could not be read: {first_line(response.text[-200:])}",
-                hint="Ask again; a query that breaks off often needs more memory or a shorter range.",
-            )
-        return body
-
-
-def _no_answer(doing: str, url: str, why: str, error: Exception) -> DruidUnavailable:
-    return DruidUnavailable(
-        f"Druid at {_shown(url)} could not be asked to {doing}: {why}.",
-        hint="Check that it runs and that its URL in the settings is right.",
-        details={"cause": without_secrets(str(error))[:300]},
-    )
-
-
-def _shown(url: str) -> str:
-    scheme, _, rest = without_secrets(url).partition("://")
-    return f"{scheme}://{rest.split('/')[0]}"
 
 
 def _artifacts(status: Mapping[str, Any]) -> set[str]:

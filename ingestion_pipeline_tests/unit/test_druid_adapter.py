@@ -142,6 +142,11 @@ def test_a_closed_port_is_transient_and_named_without_secrets() -> None:
     assert f"127.0.0.1:{port}" in reason
 
 
+def test_a_url_that_is_none_is_a_mistake_in_the_settings() -> None:
+    with connected("localhost") as druid, pytest.raises(ConfigurationError, match="localhost"):
+        druid.status("ing-1")
+
+
 def test_a_silent_server_is_given_up_in_time(server: Recorded) -> None:
     server.delay.clear()
     with connected(server.url, timeout_seconds=0.2) as druid, pytest.raises(DruidUnavailable, match=r"within 0\.2 s"):

@@ -18,7 +18,7 @@ RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("druid_tasks.json
 
 NOT_JSON = (
     "<html>\n<head>\n<title>Error 500 javax.servlet.ServletException: com.fasterxml.jackson.core.JsonParseException: "
-    "Unrecognized token &apos;not&apos;\n at [Source: (org.eclipse.jetty.server.HttpInputOverHTTP)]</title>\n</head></html>"
+    "Unrecognized token &apos;not&apos;\n at [Source: (HttpInputOverHTTP)]</title>\n</head></html>"
 )
 DOWN_503 = "<html><head><title>Error 503 Service Unavailable</title></head><body></body></html>"
 NO_METADATA = (

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -156,7 +157,7 @@ INTERVALS = st.builds(
 def test_merging_keeps_exactly_the_same_time(intervals: list[Interval], moment: datetime) -> None:
     result = merged(intervals)
     assert any(i.contains(moment) for i in result) == any(i.contains(moment) for i in intervals)
-    assert all(one.end < two.start for one, two in zip(result, result[1:], strict=False))
+    assert all(one.end < two.start for one, two in pairwise(result))
 
 
 @given(INTERVALS)
