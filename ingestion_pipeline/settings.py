@@ -8,6 +8,7 @@ that the command line works beside a running stack without any set-up.
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,6 +48,8 @@ class Settings(BaseSettings):
     druid_password: SecretStr | None = None
     # Rows must be countable this long after a task's success, or the job ends unproved.
     druid_proof_deadline_seconds: float = 900.0
+    # How long the broker may take to see new segments (druid.sql.planner.metadataRefreshPeriod, and a little more).
+    druid_refresh_seconds: float = 65.0
     presigned_url_seconds: int = 6 * 3600
 
     # Contracts
@@ -62,6 +65,9 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = 5.0
     heartbeat_limit_seconds: float = 60.0
     max_tries: int = 3
+
+    # Op outputs: in the bucket, or (one machine only) in DAGSTER_HOME
+    op_outputs: Literal["s3", "local"] = "s3"
 
     # Where the UI is, for links in the ledger and the terminal
     dagster_url: str = "http://127.0.0.1:3000"

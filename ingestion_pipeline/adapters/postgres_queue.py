@@ -6,13 +6,13 @@ claims under the same rules, so two claims of one key cannot exist, and the uniq
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from ingestion_pipeline.adapters.postgres import transaction
+from ingestion_pipeline.domain.batch import Candidate, Claim
 from ingestion_pipeline.domain.job import Lane, Priority
 
 _DISPATCH_LOCK = "ingestion-pipeline dispatch"
@@ -83,36 +83,6 @@ GROUP BY claim_token
 ORDER BY min(claimed_at)
 LIMIT 500
 """)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A job that could run now."""
-
-    job_id: str
-    organization: str
-    datasource: str
-    partition_day: date
-    priority: Priority
-    lane: Lane
-    size_bytes: int
-    created_at: datetime
-    tries: int
-    attempt_id: str | None
-    object_key: str
-    superseded: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A promise of jobs to a run, still open."""
-
-    token: str
-    claimed_at: datetime
-    heartbeat_at: datetime | None
-    jobs: int
-    lease_runs: tuple[str, ...]
-    tries: int
 
 
 class Queue:
@@ -280,6 +250,20 @@ WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying')
             ).rowcount
             return back, failed
 
+    def cancel(self, token: str, *, reason: str, now: datetime) -> int:
+        """End a claim's jobs as canceled; those with an open attempt stay: their rows may be in Druid."""
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET status = 'canceled', outcome = 'stopped', finished_at = :now, lease_epoch = lease_epoch + 1,
+    lease_run_id = NULL, error_type = 'Stopped', error_code = 'stopped', error_message = :reason,
+    error_retryable = true
+WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying') AND attempt_id IS NULL
+"""),
+                {"token": token, "reason": reason, "now": now},
+            ).rowcount
+
     def attempt_members(self, attempt_ids: Sequence[str]) -> dict[str, list[str]]:
         """Unfinished jobs of frozen batches: they run again together or not at all."""
         if not attempt_ids:
@@ -295,36 +279,40 @@ WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying')
             )
             return {row.attempt_id: list(row.job_ids) for row in rows}
 
-    def note_dependency(self, name: str, problem: str | None, *, now: datetime) -> datetime | None:
-        """Remember whether an outside system answers; returns since when it does not, or None."""
-        with transaction(self._engine) as connection:
-            since: datetime | None = connection.execute(
-                sa.text("""
-INSERT INTO dependencies AS d (name, problem, since, checked_at)
-VALUES (:name, CAST(:problem AS text),
-        CASE WHEN CAST(:problem AS text) IS NOT NULL THEN CAST(:now AS timestamptz) END, :now)
-ON CONFLICT (name) DO UPDATE
-SET problem = EXCLUDED.problem, checked_at = EXCLUDED.checked_at,
-    since = CASE WHEN EXCLUDED.problem IS NULL THEN NULL ELSE coalesce(d.since, EXCLUDED.since) END
-RETURNING since
-"""),
-                {"name": name, "problem": problem, "now": now},
-            ).scalar_one()
-            return since
+    def note_dependency(self, name: str, problem: str | None, *, now: datetime) -> tuple[datetime | None, bool]:
+        """Remember whether an outside system answers.
 
-    def explain_waiting(self, reason: str | None, *, lanes: Sequence[Lane] = (Lane.LIVE, Lane.BACKFILL)) -> int:
-        """Write on waiting jobs why they wait (None: nothing holds them); touches changed rows only, 5,000 at most."""
+        Returns:
+            Since when it does not (None: it does), and whether that is news.
+        """
+        with transaction(self._engine) as connection:
+            before = connection.execute(
+                sa.text("SELECT since FROM dependencies WHERE name = :name FOR UPDATE"), {"name": name}
+            ).scalar_one_or_none()
+            since = None if problem is None else before or now
+            connection.execute(
+                sa.text("""
+INSERT INTO dependencies (name, problem, since, checked_at) VALUES (:name, :problem, :since, :now)
+ON CONFLICT (name) DO UPDATE
+SET problem = EXCLUDED.problem, since = EXCLUDED.since, checked_at = EXCLUDED.checked_at
+"""),
+                {"name": name, "problem": problem, "since": since, "now": now},
+            )
+            return since, (before is None) != (since is None)
+
+    def explain_waiting(self, reason: str | None, *, datasources: Sequence[str]) -> int:
+        """Write on these datasources' waiting jobs why they wait (None: nothing holds them), 5,000 at most a call."""
         with transaction(self._engine) as connection:
             return connection.execute(
                 sa.text("""
 UPDATE ingestion_jobs SET waiting_reason = :reason
 WHERE job_id IN (
     SELECT job_id FROM ingestion_jobs
-    WHERE status = 'pending' AND claim_token IS NULL AND arrived_at IS NOT NULL AND lane = ANY(:lanes)
-      AND waiting_reason IS DISTINCT FROM :reason
+    WHERE status = 'pending' AND claim_token IS NULL AND arrived_at IS NOT NULL AND lane <> 'history'
+      AND datasource = ANY(:datasources) AND waiting_reason IS DISTINCT FROM :reason
     LIMIT 5000)
 """),
-                {"reason": reason, "lanes": [lane.value for lane in lanes]},
+                {"reason": reason, "datasources": list(datasources)},
             ).rowcount
 
     def expire_announced(self, *, before: datetime, now: datetime) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
@@ -184,7 +184,7 @@ class ObjectStore:
             obstore.put(self._store, key, file)
 
     @contextmanager
-    def writer(self, key: str) -> Iterator[IO[bytes]]:
+    def writer(self, key: str) -> Iterator[BinaryIO]:
         """A streaming upload: the object appears when the block ends well, and not at all when it raises."""
         with self._errors(key):
             target: Any = obstore.open_writer(self._store, key, buffer_size=8 * 1024 * 1024)

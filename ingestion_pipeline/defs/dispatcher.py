@@ -1,0 +1,196 @@
+"""Dispatch with Dagster: sweep claims whose run went away, then promise waiting jobs to new runs.
+
+What belongs here: reading runs from the instance, and the order of the steps. What does not: which job goes first
+or what becomes of a claim (`stages.dispatch`), how the ledger does it (`adapters.postgres_queue`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import dagster as dg
+import structlog
+
+from ingestion_pipeline.adapters.druid import Druid
+from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.postgres_queue import fresh_token
+from ingestion_pipeline.defs.batch import CLAIM_TAG, ORIGIN_TAG
+from ingestion_pipeline.domain.batch import Batch, Claim
+from ingestion_pipeline.domain.job import Priority
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.stages.dispatch import ClaimRun, Fate, RunState, judge_claim, plan
+
+CANDIDATES_PER_ORGANIZATION = 500
+ANNOUNCED_FOR = timedelta(hours=25)
+"""A signed upload URL lives 24 hours at most; after that its object will not come."""
+
+DEFAULT_RUN_SLOTS = 10
+_LIVE = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+# Live files before backfills, urgent before low: Dagster starts the highest number first.
+_DAGSTER_PRIORITY = {Priority.URGENT: 3, Priority.HIGH: 2, Priority.MEDIUM: 1, Priority.LOW: 0}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A claim and the run that is to be requested for it."""
+
+    token: str
+    batch: Batch
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {
+            CLAIM_TAG: self.token,
+            ORIGIN_TAG: "sensor",
+            "ingestion/files": str(len(self.batch.job_ids)),
+            "ingestion/job": self.batch.job_ids[0],
+            "ingestion/lane": self.batch.lane.value,
+            "dagster/priority": str(_DAGSTER_PRIORITY[self.batch.priority]),
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispatcher:
+    """One tick's dispatch.
+
+    Attributes:
+        datasources: Those whose jobs may run.
+        waiting_because: Why the others' jobs wait, by datasource.
+    """
+
+    ledger: Ledger
+    instance: dg.DagsterInstance
+    druid: Druid
+    settings: Settings
+    datasources: frozenset[str]
+    waiting_because: Mapping[str, str] = field(default_factory=dict)
+
+    def tick(self, now: datetime) -> tuple[list[Launch], list[str]]:
+        """Sweep, then claim; returns what is to be launched, and sentences on why nothing (more) is."""
+        self.sweep(now)
+        queue = self.ledger.queue
+        for datasource, reason in self.waiting_because.items():
+            queue.explain_waiting(reason, datasources=[datasource])
+        problem = self.druid.unready()
+        since, news = queue.note_dependency("druid", problem, now=now)
+        if problem is not None:
+            reason = f"Druid unreachable since {since or now:%Y-%m-%d %H:%M:%S} UTC: {problem}"
+            queue.explain_waiting(reason, datasources=sorted(self.datasources))
+            return [], [f"Dispatch waits. {reason}"]
+        if news:
+            queue.explain_waiting(None, datasources=sorted(self.datasources))
+        slots = self._run_slots()
+        free = 2 * slots - self.instance.get_runs_count(dg.RunsFilter(statuses=list(_LIVE)))
+        if free <= 0:
+            return [], [f"{2 * slots} runs are queued or started; waiting jobs are batched when one ends."]
+        candidates = queue.candidates(
+            datasources=sorted(self.datasources), now=now, per_organization=CANDIDATES_PER_ORGANIZATION
+        )
+        queue.supersede([candidate.job_id for candidate in candidates if candidate.superseded], now=now)
+        batches = plan(
+            candidates,
+            free_slots=free,
+            reserved_for_live=1,
+            max_files=self.settings.batch_max_files,
+            max_bytes=self.settings.batch_max_bytes,
+            now=now,
+        )
+        frozen = queue.attempt_members([c.attempt_id for c in candidates if c.attempt_id is not None])
+        attempts = {c.job_id: c.attempt_id for c in candidates}
+        launches = []
+        for batch in batches:
+            # All unfinished jobs of an open attempt go on together, those beyond the queues' heads too.
+            members = frozen.get(attempts[batch.job_ids[0]] or "", ())
+            launch = self._claim(replace(batch, job_ids=tuple(dict.fromkeys([*batch.job_ids, *members]))), now)
+            if launch is not None:
+                launches.append(launch)
+        return launches, []
+
+    def _claim(self, batch: Batch, now: datetime) -> Launch | None:
+        token = fresh_token(uuid4())
+        claimed = self.ledger.queue.claim(batch.job_ids, token=token, now=now)
+        if not claimed:
+            return None
+        log.info(
+            "claimed",
+            claim=token,
+            datasource=batch.datasource,
+            partition=batch.partition_day.isoformat(),
+            jobs=len(claimed),
+            lane=batch.lane.value,
+        )
+        return Launch(token=token, batch=replace(batch, job_ids=tuple(claimed)))
+
+    def sweep(self, now: datetime) -> int:
+        """Judge every open claim; returns how many were not left alone."""
+        changed = self.ledger.queue.expire_announced(before=now - ANNOUNCED_FOR, now=now)
+        for claim in self.ledger.queue.open_claims():
+            judgement = judge_claim(
+                claim,
+                self._runs_of(claim),
+                now=now,
+                claim_timeout=timedelta(seconds=self.settings.claim_timeout_seconds),
+                heartbeat_limit=timedelta(seconds=self.settings.heartbeat_limit_seconds),
+            )
+            if judgement.fate is Fate.KEEP:
+                continue
+            changed += 1
+            log.warning("claim_swept", claim=claim.token, fate=judgement.fate.value, reason=judgement.reason)
+            if judgement.fate is Fate.FENCE:
+                self.ledger.queue.fence(claim.token)
+                for run_id in judgement.run_ids:
+                    self._fail_run(run_id, judgement.reason)
+                continue
+            if judgement.fate is Fate.CANCEL:
+                self.ledger.queue.cancel(claim.token, reason=judgement.reason, now=now)
+            self.ledger.queue.release(
+                claim.token,
+                reason=judgement.reason,
+                now=now,
+                wait=timedelta(seconds=min(300, 5 * 2 ** min(claim.tries, 6))),
+                max_tries=self.settings.max_tries,
+            )
+        return changed
+
+    def _fail_run(self, run_id: str, reason: str) -> None:
+        """Mark a silent worker's run as failed: its slot is freed, and Dagster retries it under the same claim."""
+        run = self.instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            self.instance.report_run_failed(run, f"{reason} Its jobs were taken from it.")
+
+    def _runs_of(self, claim: Claim) -> list[ClaimRun]:
+        records = self.instance.get_run_records(dg.RunsFilter(tags={CLAIM_TAG: claim.token}), limit=20)
+        retried = {record.dagster_run.parent_run_id for record in records}
+        return [_claim_run(record, retried) for record in records]
+
+    def _run_slots(self) -> int:
+        config = self.instance.get_concurrency_config().run_queue_config
+        slots = config.max_concurrent_runs if config else DEFAULT_RUN_SLOTS
+        return slots if slots >= 0 else 100
+
+
+def _claim_run(record: dg.RunRecord, retried: set[str | None]) -> ClaimRun:
+    run = record.dagster_run
+    since = record.update_timestamp
+    if run.status is dg.DagsterRunStatus.STARTED or run.status is dg.DagsterRunStatus.CANCELING:
+        state = RunState.WORKING
+        if record.start_time:
+            since = datetime.fromtimestamp(record.start_time, UTC)
+    elif run.status in _LIVE:
+        state = RunState.WAITING
+    elif run.status is dg.DagsterRunStatus.CANCELED:
+        state = RunState.CANCELED
+    elif run.tags.get("dagster/will_retry") == "true" and run.run_id not in retried:
+        state = RunState.WILL_RETRY
+    else:
+        state = RunState.ENDED
+    return ClaimRun(run_id=run.run_id, state=state, since=since if since.tzinfo else since.replace(tzinfo=UTC))

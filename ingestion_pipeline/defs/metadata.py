@@ -1,0 +1,105 @@
+"""What a run shows on its Dagster page, and each materialisation on its asset's: numbers to plot, tables to read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from ingestion_pipeline.adapters.postgres_jobs import DayTotals
+from ingestion_pipeline.domain.job import Job
+
+FILES_SHOWN = 50
+
+
+def run_metadata(
+    jobs: Sequence[Job], *, totals: DayTotals, task_ids: Sequence[str], notes: Sequence[str], bucket: str
+) -> dict[str, Any]:
+    """Rows, bytes, seconds, rejects, files, preview, schema, links and the day's totals.
+
+    Args:
+        jobs: Every job of the run, as it ended.
+        totals: The partition day in the ledger, other runs' files included.
+    """
+    read = sum(job.rows_read for job in jobs)
+    rejected = sum(job.rows_rejected for job in jobs)
+    seconds = max((float(job.result.get("processing_seconds") or 0) for job in jobs), default=0.0)
+    metadata: dict[str, Any] = {
+        "files": len(jobs),
+        "rows_read": read,
+        "rows_accepted": sum(job.rows_accepted for job in jobs),
+        "rows_rejected": rejected,
+        "rows_queryable": sum(job.rows_queryable for job in jobs),
+        "rejected_fraction": round(rejected / read, 6) if read else 0.0,
+        "bytes": sum(job.size_bytes for job in jobs),
+        "seconds": seconds,
+        "job_ids": dg.MetadataValue.json([job.job_id for job in jobs][:1000]),
+        "druid_task_ids": dg.MetadataValue.text(", ".join(task_ids) or "none"),
+        "day_files": totals.files,
+        "day_files_failed": totals.failed,
+        "day_files_waiting": totals.waiting,
+        "day_rows_queryable": totals.rows_queryable,
+        "day_rows_rejected": totals.rows_rejected,
+        "dagster/row_count": totals.rows_queryable,
+    }
+    if jobs:
+        metadata["table"] = dg.MetadataValue.md(_files_table(jobs))
+    if quarantined := [job for job in jobs if job.rows_rejected]:
+        metadata["quarantine"] = dg.MetadataValue.md(
+            "\n".join(f"- `s3://{bucket}/quarantine/{_place(job)}/`" for job in quarantined[:FILES_SHOWN])
+        )
+    shown = next((job for job in jobs if job.result.get("preview")), None)
+    if shown is not None:
+        metadata["preview"] = dg.MetadataValue.md(markdown_table(shown.result["preview"]))
+        metadata["dagster/column_schema"] = dg.TableSchema(
+            columns=[
+                dg.TableColumn(name=name, type=str(dtype)) for name, dtype in (shown.result.get("schema") or {}).items()
+            ]
+        )
+    if notes:
+        metadata["notes"] = "\n".join(notes)
+    return metadata
+
+
+def _place(job: Job) -> str:
+    return f"{job.organization}/{job.datasource}/{job.job_id}"
+
+
+def _files_table(jobs: Sequence[Job]) -> str:
+    rows = [
+        {
+            "file": job.file_name,
+            "organization": job.organization,
+            "job": job.job_id[:8],
+            "status": job.status.value,
+            "outcome": job.outcome or "",
+            "read": f"{job.rows_read:,}",
+            "accepted": f"{job.rows_accepted:,}",
+            "rejected": f"{job.rows_rejected:,}",
+            "in Druid": f"{job.rows_queryable:,}",
+            "error": job.error_message or "",
+        }
+        for job in jobs[:FILES_SHOWN]
+    ]
+    more = f"\n\n… and {len(jobs) - FILES_SHOWN} more" if len(jobs) > FILES_SHOWN else ""
+    return markdown_table(rows) + more
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table. Cells come from customers' files: nothing in them may act as Markdown or HTML."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(_cell(name) for name in names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = str(value)[:200]
+    for character, harmless in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):
+        text = text.replace(character, harmless)
+    for character in "*_[]!\\~":
+        text = text.replace(character, f"&#{ord(character)};")
+    return " ".join(text.split())

@@ -1,0 +1,206 @@
+"""The uploads sensor: discover (S3 -> ledger) and dispatch (ledger -> run requests).
+
+Idempotency: what is entered, claimed and launched is decided in the ledger. A tick that dies anywhere leaves
+uploads unentered (the next sweep sees them), or claims without a run (released after a while): nothing is lost,
+and a run key is a claim's token, so that no claim is launched twice. A body that outlives its tick holds the
+dispatcher's lock, and the next tick does nothing. The cursor is an optimisation.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+import structlog
+
+from ingestion_pipeline.adapters.contract_directory import ContractDirectory
+from ingestion_pipeline.adapters.druid import Druid
+from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.postgres_discovery import Unmatched
+from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.defs.assets import job_name
+from ingestion_pipeline.defs.batch import now
+from ingestion_pipeline.defs.dispatcher import Dispatcher
+from ingestion_pipeline.domain.contract import ContractBook
+from ingestion_pipeline.domain.upload import StoredObject
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.stages.discover import Cursor, Found, Limits, discover, routing_version, sort_page
+
+SENSOR_NAME = "uploads"
+INTERVAL_SECONDS = 5
+
+log = structlog.get_logger()
+
+
+def uploads_sensor(jobs: Sequence[Any], datasources: frozenset[str]) -> dg.SensorDefinition:
+    """The sensor over all datasources.
+
+    Args:
+        jobs: The datasources' jobs.
+        datasources: Those that this code location has loaded; a newer contract needs a reload.
+    """
+
+    @dg.sensor(
+        name=SENSOR_NAME,
+        jobs=jobs,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Enters new uploads into the ledger and launches runs for those that wait.",
+    )
+    def uploads(
+        context: dg.SensorEvaluationContext,
+        ledger: dg.ResourceParam[Ledger],
+        bucket: dg.ResourceParam[ObjectStore],
+        druid: dg.ResourceParam[Druid],
+        contracts: dg.ResourceParam[ContractDirectory],
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.SensorResult:
+        began = time.monotonic()
+
+        def in_budget() -> bool:
+            return time.monotonic() - began < settings.tick_budget_seconds
+
+        with ledger.queue.only_dispatcher() as mine:
+            if not mine:
+                return dg.SensorResult(skip_reason="The last tick is still at work; this one leaves it alone.")
+            book = contracts.book()
+            notes = list(_contract_notes(book, datasources))
+            for note in notes:
+                context.log.warning(note)
+            cursor, found = discover_tick(
+                context.cursor, ledger=ledger, bucket=bucket, book=book, settings=settings, in_budget=in_budget
+            )
+            for warning in [*found.warnings[:20], *(f"{key}: {why}" for key, why in found.unmatched[:20])]:
+                context.log.warning(warning)
+            dispatcher = Dispatcher(
+                ledger=ledger,
+                instance=context.instance,
+                druid=druid,
+                settings=settings,
+                datasources=datasources & set(book.contracts),
+                waiting_because=_waiting_because(book, datasources),
+            )
+            launched, why_not = dispatcher.tick(now())
+        summary = (
+            f"{found.list_calls} LIST calls, {found.objects} objects, {found.new} new, {found.arrived} arrived, "
+            f"{len(found.unmatched)} unmatched."
+        )
+        log.info(
+            "tick",
+            list_calls=found.list_calls,
+            objects=found.objects,
+            new=found.new,
+            unmatched=len(found.unmatched),
+            launched=len(launched),
+            seconds=round(time.monotonic() - began, 3),
+        )
+        context.log.info(f"{summary} {len(launched)} runs requested.")
+        if not launched:
+            return dg.SensorResult(skip_reason=" ".join([summary, *why_not, *notes]), cursor=cursor)
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(
+                    run_key=claim.token,
+                    job_name=job_name(claim.batch.datasource),
+                    partition_key=claim.batch.partition_day.isoformat(),
+                    tags=claim.tags,
+                )
+                for claim in launched
+            ],
+            cursor=cursor,
+        )
+
+    return uploads
+
+
+def discover_tick(
+    cursor: str | None,
+    *,
+    ledger: Ledger,
+    bucket: ObjectStore,
+    book: ContractBook,
+    settings: Settings,
+    in_budget: Callable[[], bool],
+) -> tuple[str, Found]:
+    """Look at the bucket once and enter what is new; returns the next cursor and what was seen.
+
+    Raises:
+        ConfigurationError, S3Unavailable, LedgerUnavailable: The tick fails with that sentence and is repeated.
+    """
+    moment = now()
+    note_contracts(ledger, book, moment)
+    organizations = ledger.discovery.organizations()
+    first_seen = ledger.discovery.first_seen()
+    version = routing_version(book, organizations)
+
+    def enter(page: Sequence[StoredObject], found: Found) -> None:
+        sorted_page = sort_page(
+            page, bucket=bucket.bucket, book=book, organizations=organizations, first_seen=first_seen, now=moment
+        )
+        entered = ledger.discovery.enter(
+            sorted_page.uploads, job_ids=(uuid4() for _ in sorted_page.uploads), now=moment
+        )
+        found.new += len(entered.new)
+        found.arrived += len(entered.arrived)
+        if entered.new:
+            found.warnings += [
+                f"{upload.stored.key}: {warning}" for upload, _ in sorted_page.uploads for warning in upload.warnings
+            ]
+        reasons = {stored.key: reason.message for stored, reason in sorted_page.unmatched}
+        new = ledger.discovery.note_unmatched(
+            [
+                Unmatched(bucket=bucket.bucket, stored=stored, reason=reason.reason, message=reason.message)
+                for stored, reason in sorted_page.unmatched
+            ],
+            routing_version=version,
+            now=moment,
+        )
+        found.unmatched += [(key, reasons.get(key, "")) for key in new]
+
+    before = Found()
+    again = ledger.discovery.unmatched_to_look_at(bucket.bucket, routing_version=version, limit=1000)
+    # One that was deleted meanwhile would be entered for nothing: only those still there are looked at.
+    enter([stored for item in again if (stored := bucket.head(item.key)) is not None], before)
+    still = {key for key, _ in before.unmatched}
+    ledger.discovery.forget_unmatched(bucket.bucket, [item.key for item in again if item.key not in still])
+    position, found = discover(
+        bucket,
+        cursor=Cursor.from_text(cursor),
+        book=book,
+        organizations=organizations,
+        limits=Limits(cold_pages=settings.sweep_pages_per_tick, hot_pages=settings.hot_prefixes_per_tick),
+        now=moment,
+        in_budget=in_budget,
+        enter=enter,
+    )
+    found.new += before.new
+    return position.to_text(), found
+
+
+def note_contracts(ledger: Ledger, book: ContractBook, moment: datetime) -> None:
+    """Keep what contracts exist and which are broken; a contract's first sight fixes where its history ends."""
+    ledger.discovery.note_datasources(
+        {
+            **{name: (contract.version, None) for name, contract in book.contracts.items()},
+            **{name: (None, str(error)) for name, error in book.broken_datasources.items()},
+        },
+        now=moment,
+    )
+
+
+def _contract_notes(book: ContractBook, datasources: frozenset[str]) -> Iterator[str]:
+    for error in book.broken:
+        yield f"Datasource {error.details.get('datasource')} is disabled: {error}"
+    for name in sorted(set(book.contracts) - datasources):
+        yield f"Datasource {name} has a new contract: reload the code location to load its files."
+
+
+def _waiting_because(book: ContractBook, datasources: frozenset[str]) -> dict[str, str]:
+    reasons = {name: f"The contract is not usable: {error}" for name, error in book.broken_datasources.items()}
+    for name in set(book.contracts) - datasources:
+        reasons[name] = "The contract is new: the code location must be reloaded."
+    for name in datasources - set(book.contracts) - set(reasons):
+        reasons[name] = "The contract's file is gone."
+    return reasons

@@ -1,0 +1,201 @@
+"""The op `validate`: take the run's jobs, check every row of each, write good rows and quarantine to the bucket."""
+
+from contextlib import ExitStack
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import dagster as dg
+from pydantic import Field
+
+from ingestion_pipeline.adapters.contract_directory import ContractDirectory
+from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.defs.batch import Heart, heartbeat, job_log, lease_of, now, take, usable
+from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
+from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.domain.job import Job, Outcome, Staged
+from ingestion_pipeline.errors import ContractError, FileError, ReplacementUnavailable
+from ingestion_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ingestion_pipeline.stages.validate import ValidationProgress, ValidationReport
+
+
+class IngestConfig(dg.Config):
+    """What a run launched by hand may name."""
+
+    keys: list[str] = Field(
+        default=[],
+        description=(
+            "Object keys (or s3:// URLs) to load, all of the run's partition. "
+            "Empty: every file of the partition that waits, history included."
+        ),
+    )
+
+
+@dg.op(description="Check every row of every file of the batch against the contract.", tags={"kind": "polars"})
+def validate(
+    context: dg.OpExecutionContext,
+    config: IngestConfig,
+    ledger: dg.ResourceParam[Ledger],
+    bucket: dg.ResourceParam[ObjectStore],
+    contracts: dg.ResourceParam[ContractDirectory],
+    settings: dg.ResourceParam[Settings],
+) -> dict[str, Any]:
+    book = contracts.book()
+    taken = take(context, keys=config.keys, ledger=ledger, bucket=bucket, book=book, values=settings)
+    for note in taken.notes:
+        context.log.warning(note)
+    ids = [job.job_id for job in taken.jobs]
+    if not taken.jobs:
+        if config.keys and taken.notes:
+            raise dg.Failure("Nothing to load. " + " ".join(taken.notes), allow_retries=False)
+        context.add_output_metadata({"files": 0, "notes": " ".join(taken.notes)})
+        return {"jobs": [], "go": [], "notes": taken.notes}
+    contract = book.contracts.get(taken.jobs[0].datasource)
+    go: list[str] = []
+    with heartbeat(ledger, taken.jobs, settings.heartbeat_seconds) as heart:
+        for position, job in enumerate(taken.jobs):
+            if _is_ready(job, contract):
+                go.append(job.job_id)
+                continue
+            with transient_errors_wait(context, ledger, taken.jobs, heart, settings):
+                try:
+                    if validate_job(job, usable(contract, job.datasource), ledger=ledger, bucket=bucket, heart=heart):
+                        go.append(job.job_id)
+                        continue
+                except (FileError, ContractError) as error:
+                    job_log(context, job).warning("job_failed", code=error.code, error=error.message)
+                    context.log.warning(f"{job.object_key}: {error}")
+                    ledger.work.fail(lease_of(job), error, now=now())
+            heart.release(job.job_id)
+            heart.tell(step="validate", files_done=position + 1, files=len(taken.jobs))
+    jobs = ledger.jobs.rows_of(ids)
+    all_failed(jobs)
+    context.add_output_metadata(
+        {
+            "files": len(jobs),
+            "files_failed": sum(job.status == "failed" for job in jobs),
+            "rows_read": sum(job.rows_read for job in jobs),
+            "rows_accepted": sum(job.rows_accepted for job in jobs),
+            "rows_rejected": sum(job.rows_rejected for job in jobs),
+            "bytes": sum(job.size_bytes for job in jobs),
+        }
+    )
+    return {"jobs": ids, "go": go, "notes": taken.notes}
+
+
+def _is_ready(job: Job, contract: Contract | None) -> bool:
+    """Validated already, by this run's earlier try or a predecessor; a frozen batch is never validated again."""
+    if job.attempt_id is not None:
+        return True
+    return job.staged is not None and contract is not None and job.staged.contract_version == contract.version
+
+
+def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: ObjectStore, heart: Heart) -> bool:
+    """Validate one file and record what was found; True when it has rows to load.
+
+    Raises:
+        FileError: The file cannot be loaded; what could be said about its rows is in the ledger.
+    """
+    from ingestion_pipeline.stages.validate import validate as validate_rows
+
+    # The epoch in the key keeps a replaced worker's late writes away from what Druid reads.
+    base = f"{job.organization}/{job.datasource}/{job.job_id}/e{job.lease_epoch}"
+
+    def progress(state: "ValidationProgress") -> None:
+        heart.check([job.job_id])
+        percent = 1 + int(35 * min(1.0, state.bytes_read / max(1, job.size_bytes)))
+        heart.tell(percent, step="validate", file=job.file_name, rows=state.rows_read, bytes=state.bytes_read)
+
+    with ExitStack() as stack:
+        sink = BucketSink(bucket, base, stack)
+        error: FileError | None = None
+        report: ValidationReport | None
+        try:
+            report = validate_rows(
+                bucket.read(job.object_key, if_match=job.etag or None),
+                contract=contract,
+                name=job.file_name,
+                sink=sink,
+                progress=progress,
+            )
+        except FileError as raised:
+            error, report = raised, getattr(raised, "report", None)
+    heart.check([job.job_id])
+    staged = None
+    if report is not None:
+        if error is None and report.rows_accepted:
+            staged = Staged(
+                contract_version=contract.version,
+                parts=tuple(sink.parts),
+                csv_safe=report.csv_safe,
+                time_chunks=tuple(chunk.isoformat() for chunk in report.time_chunks),
+            )
+        ledger.work.record_validated(
+            lease_of(job), report=report.as_dict(), staged=staged, quarantine_url=sink.quarantine_url
+        )
+    if error is not None:
+        raise error
+    assert report is not None
+    return _go_on(job, report, ledger)
+
+
+def _go_on(job: Job, report: "ValidationReport", ledger: Ledger) -> bool:
+    """Whether the file's rows are to be loaded: not when they are there already, and not when there are none."""
+    loaded = ledger.jobs.loaded_version(job)
+    if loaded is not None and loaded.content_hash == report.content_hash:
+        ledger.work.complete(
+            lease_of(job),
+            Outcome.DUPLICATE,
+            rows_queryable=0,
+            summary=f"The content that job {loaded.job_id} has loaded from this key; nothing was loaded again.",
+            details={"duplicate_of": loaded.job_id},
+            now=now(),
+        )
+        return False
+    if loaded is not None:
+        raise ReplacementUnavailable(
+            f"Job {loaded.job_id} has loaded another version of this key; replacing its "
+            f"{loaded.rows_accepted:,} rows is not available yet, and they were left as they are.",
+            hint="Upload the new content under another key, or try again when corrections are available.",
+            details={"loaded_job_id": loaded.job_id},
+        )
+    if report.rows_accepted == 0:
+        ledger.work.complete(
+            lease_of(job),
+            Outcome.EMPTY,
+            rows_queryable=0,
+            summary="The file has a header and no rows.",
+            details={},
+            now=now(),
+        )
+        return False
+    return True
+
+
+class BucketSink:
+    """Where validate's rows go: accepted ones as Arrow parts, rejected ones as a CSV for people."""
+
+    def __init__(self, bucket: ObjectStore, base: str, stack: ExitStack) -> None:
+        self._bucket, self._base, self._stack = bucket, base, stack
+        self._quarantine: BinaryIO | None = None
+        self.parts: list[str] = []
+        self.quarantine_url: str | None = None
+
+    def accepted(self, part: int, frame: "pl.DataFrame") -> None:
+        key = f"cleaned/{self._base}/part-{part:05d}.arrow"
+        buffer = BytesIO()
+        frame.write_ipc(buffer, compression="lz4")
+        self._bucket.put(key, buffer.getvalue())
+        self.parts.append(key)
+
+    def rejected(self, frame: "pl.DataFrame") -> None:
+        first = self._quarantine is None
+        if self._quarantine is None:
+            key = f"quarantine/{self._base}/rejected.csv"
+            self._quarantine = self._stack.enter_context(self._bucket.writer(key))
+            self.quarantine_url = self._bucket.url(key)
+        self._quarantine.write(frame.write_csv(include_header=first).encode())

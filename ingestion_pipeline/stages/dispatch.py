@@ -1,0 +1,186 @@
+"""Dispatch: which waiting jobs run next, in which batches; and what becomes of a claim. Pure.
+
+What belongs here: order (lane, priority with aging, turns between organizations), the filling of batches,
+and the judgement of claims whose run went away. What does not: reading the queue, claiming, launching.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+from ingestion_pipeline.domain.batch import Batch, Candidate, Claim
+from ingestion_pipeline.domain.job import Lane, Priority
+
+AGING = timedelta(minutes=10)
+"""A waiting job rises by one priority for each of these, so that none waits for ever."""
+
+LONELY_AFTER_TRIES = 2
+"""A job whose runs died this often runs alone: a file that kills its worker must not take siblings along."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A batch being filled."""
+
+    first: Candidate
+    job_ids: list[str] = field(default_factory=list)
+    size_bytes: int = 0
+    closed: bool = False
+
+    def add(self, candidate: Candidate) -> None:
+        self.job_ids.append(candidate.job_id)
+        self.size_bytes += candidate.size_bytes
+
+
+def plan(
+    candidates: Sequence[Candidate],
+    *,
+    free_slots: int,
+    reserved_for_live: int,
+    max_files: int,
+    max_bytes: int,
+    now: datetime,
+) -> list[Batch]:
+    """Fill batches from the waiting jobs, most urgent first.
+
+    A batch takes what is there: one file when the system is idle, up to the caps under backlog. Organizations
+    take turns within a priority, so that one's flood does not delay another's file.
+
+    Args:
+        candidates: Heads of the queues; a frozen batch (same `attempt_id`) must be complete.
+        free_slots: How many runs may be launched.
+        reserved_for_live: How many of them backfills may not use.
+        max_bytes: Of stored input per batch; a single larger file still runs.
+    """
+    batches: list[_Open] = []
+    by_kind: dict[tuple[str, date, Priority, Lane], _Open] = {}
+    frozen: dict[str, _Open] = {}
+    keys: set[tuple[str, str]] = set()
+    for candidate in _in_order([c for c in candidates if not c.superseded], now):
+        if (candidate.datasource, candidate.object_key) in keys:
+            continue
+        slots = free_slots if candidate.lane is Lane.LIVE else free_slots - reserved_for_live
+        kind = (candidate.datasource, candidate.partition_day, candidate.priority, candidate.lane)
+        if candidate.attempt_id is not None:
+            target = frozen.get(candidate.attempt_id)
+        elif candidate.tries >= LONELY_AFTER_TRIES:
+            target = None
+        else:
+            target = by_kind.get(kind)
+            if target and (len(target.job_ids) >= max_files or target.size_bytes + candidate.size_bytes > max_bytes):
+                target = None
+        if target is None:
+            if len(batches) >= slots:
+                continue
+            target = _Open(candidate)
+            batches.append(target)
+            if candidate.attempt_id is not None:
+                frozen[candidate.attempt_id] = target
+            elif candidate.tries < LONELY_AFTER_TRIES:
+                by_kind[kind] = target
+        target.add(candidate)
+        keys.add((candidate.datasource, candidate.object_key))
+    return [
+        Batch(
+            datasource=batch.first.datasource,
+            partition_day=batch.first.partition_day,
+            priority=batch.first.priority,
+            lane=batch.first.lane,
+            job_ids=tuple(batch.job_ids),
+        )
+        for batch in batches
+    ]
+
+
+def _in_order(candidates: Sequence[Candidate], now: datetime) -> list[Candidate]:
+    ranks: dict[tuple[int, int, str], list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        aged = int((now - candidate.created_at) / AGING)
+        ranks[(candidate.lane is not Lane.LIVE, max(0, candidate.priority - aged), candidate.organization)].append(
+            candidate
+        )
+    ordered: list[tuple[bool | int, int, int, datetime, str, Candidate]] = []
+    for (lane, priority, _), members in ranks.items():
+        members.sort(key=lambda c: (c.created_at, c.job_id))
+        ordered.extend((lane, priority, turn, c.created_at, c.job_id, c) for turn, c in enumerate(members))
+    return [entry[-1] for entry in sorted(ordered, key=lambda entry: entry[:-1])]
+
+
+class RunState(StrEnum):
+    """A Dagster run, as far as a claim's fate depends on it."""
+
+    WAITING = "waiting"  # queued or starting
+    WORKING = "working"
+    CANCELED = "canceled"
+    ENDED = "ended"  # success or failure
+    WILL_RETRY = "will_retry"  # failed, and Dagster will launch it again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRun:
+    """A run that carries a claim's token.
+
+    Attributes:
+        since: When it reached this state (aware).
+    """
+
+    run_id: str
+    state: RunState
+    since: datetime
+
+
+class Fate(StrEnum):
+    KEEP = "keep"
+    FENCE = "fence"  # its worker is silent: take the leases, fail the run
+    RELEASE = "release"  # nobody will work on it: give the jobs back
+    CANCEL = "cancel"  # a person stopped its run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    fate: Fate
+    reason: str = ""
+    run_ids: tuple[str, ...] = ()
+
+
+def judge_claim(
+    claim: Claim,
+    runs: Sequence[ClaimRun],
+    *,
+    now: datetime,
+    claim_timeout: timedelta,
+    heartbeat_limit: timedelta,
+    retry_limit: timedelta = timedelta(minutes=10),
+) -> Judgement:
+    """What becomes of a claim, given every run that carries its token.
+
+    Args:
+        claim_timeout: How long a claim may be without any run (launching takes seconds).
+        heartbeat_limit: How long a working run may be silent.
+        retry_limit: How long a promised retry may take to appear.
+    """
+    if not runs:
+        if now - claim.claimed_at <= claim_timeout:
+            return Judgement(fate=Fate.KEEP)
+        return Judgement(fate=Fate.RELEASE, reason="No run was launched for it.")
+    working = [run for run in runs if run.state is RunState.WORKING]
+    if working:
+        heard = max([run.since for run in working] + ([claim.heartbeat_at] if claim.heartbeat_at else []))
+        if now - heard <= heartbeat_limit:
+            return Judgement(fate=Fate.KEEP)
+        silent = int((now - heard).total_seconds())
+        return Judgement(
+            fate=Fate.FENCE,
+            reason=f"Its worker has not been heard of for {silent} s.",
+            run_ids=tuple(run.run_id for run in working),
+        )
+    if any(run.state is RunState.WAITING for run in runs):
+        return Judgement(fate=Fate.KEEP)
+    last = max(runs, key=lambda run: run.since)
+    if last.state is RunState.WILL_RETRY and now - last.since <= retry_limit:
+        return Judgement(fate=Fate.KEEP)
+    if last.state is RunState.CANCELED:
+        return Judgement(fate=Fate.CANCEL, reason=f"Its run {last.run_id[:8]} was canceled.", run_ids=(last.run_id,))
+    return Judgement(fate=Fate.RELEASE, reason=f"Its run {last.run_id[:8]} ended before it did.")
