@@ -95,11 +95,11 @@ def transform(
         size_bytes=counted.size_bytes,
         plain_bytes=plain_bytes,
         encoding=encoding,
-        columns=columns or dict.fromkeys(cleaned_columns(contract), "String"),
+        columns=columns or dict.fromkeys(druid_columns(contract), "String"),
     )
 
 
-def cleaned_columns(contract: Contract) -> list[str]:
+def druid_columns(contract: Contract) -> list[str]:
     """The columns of a cleaned object, in order."""
     return [TIME_COLUMN, *(column.name for column in contract.stored_columns), JOB_COLUMN, ORGANIZATION_COLUMN]
 

@@ -37,12 +37,12 @@ class ValidationSink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationProgress:
-    """How far it is; `size_bytes` are stored (compressed) bytes read so far."""
+    """How far it is; `bytes_read` are bytes as stored (compressed)."""
 
     rows_read: int
     rows_accepted: int
     rows_rejected: int
-    size_bytes: int
+    bytes_read: int
 
 
 @dataclass(slots=True, kw_only=True)

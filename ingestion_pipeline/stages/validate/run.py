@@ -118,7 +118,7 @@ class _Validation:
                         rows_read=self.report.rows_read,
                         rows_accepted=self.report.rows_accepted,
                         rows_rejected=self.report.rows_rejected,
-                        size_bytes=self.report.size_bytes,
+                        bytes_read=self.report.size_bytes,
                     )
                 )
 
