@@ -56,6 +56,9 @@ def environment(site: Site, options: Options) -> dict[str, str]:
         "INGESTION_DRUID_COORDINATOR_URL": coordinator,
         "INGESTION_DRUID_OVERLORD_URL": coordinator,
         "INGESTION_DRUID_BROKER_URL": f"http://{LOOPBACK}:{ports['druid-broker']}",
+        # Its broker refreshes every second, and its op outputs need not leave the machine.
+        "INGESTION_DRUID_REFRESH_SECONDS": "2",
+        "INGESTION_OP_OUTPUTS": "local",
         "INGESTION_DAGSTER_URL": f"http://{LOOPBACK}:{ports['dagster']}",
         "DAGSTER_HOME": str(_home(site)),
         "DAGSTER_PG_HOST": LOOPBACK,
