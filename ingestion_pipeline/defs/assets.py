@@ -1,4 +1,4 @@
-"""One asset per contract: a graph over the three shared ops, with daily partitions and three checks.
+"""One asset per contract: a graph over the shared ops, with daily partitions and checks.
 
 What belongs here: assembling ops into assets and jobs. What does not: what the ops do. The ops are defined
 once: two definitions of one name would not load together.
@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from ingestion_pipeline.defs.report_op import CHECKS, report
 from ingestion_pipeline.defs.submit_op import submit
 from ingestion_pipeline.defs.transform_op import transform
 from ingestion_pipeline.defs.validate_op import validate
@@ -26,40 +27,8 @@ def day_partitions(contract: Contract) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(start_date=contract.partition_start.isoformat(), end_offset=2)
 
 
-@dg.op(description="Warn when too many rows were rejected.")
-def check_rejected_fraction(batch: dict[str, Any]) -> dg.AssetCheckResult:
-    read, rejected, allowed = batch["rows_read"], batch["rows_rejected"], batch["allowed_fraction"]
-    fraction = rejected / read if read else 0.0
-    return dg.AssetCheckResult(
-        passed=fraction <= allowed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{rejected:,} of {read:,} rows were rejected.",
-        metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed},
-    )
-
-
-@dg.op(description="Fail when a file of the batch could not be loaded.")
-def check_files_loaded(batch: dict[str, Any]) -> dg.AssetCheckResult:
-    failed = batch["failed"]
-    return dg.AssetCheckResult(
-        passed=not failed,
-        description=f"{len(failed)} of {batch['files']} files failed.",
-        metadata={"failed": dg.MetadataValue.json(failed)},
-    )
-
-
-@dg.op(description="Fail unless every accepted row was counted in Druid.")
-def check_rows_proved(batch: dict[str, Any]) -> dg.AssetCheckResult:
-    expected, queryable = batch["rows_expected"], batch["rows_queryable"]
-    return dg.AssetCheckResult(
-        passed=expected == queryable,
-        description=f"{expected:,} rows were to be loaded and {queryable:,} were counted in Druid.",
-        metadata={"rows_expected": expected, "rows_queryable": queryable},
-    )
-
-
 def datasource_asset(contract: Contract) -> dg.AssetsDefinition:
-    """The asset of one datasource: `validate -> transform -> submit`, one partition per day."""
+    """The asset of one datasource: `validate -> transform -> submit -> report`, one partition per day."""
     name = contract.datasource
 
     @dg.graph_asset(
@@ -84,20 +53,11 @@ def datasource_asset(contract: Contract) -> dg.AssetsDefinition:
                 ]
             ),
         },
-        check_specs=[
-            dg.AssetCheckSpec("rejected_fraction", asset=name, description="Few rows were rejected."),
-            dg.AssetCheckSpec("files_loaded", asset=name, description="No file of the run failed."),
-            dg.AssetCheckSpec("rows_proved", asset=name, description="Expected rows = rows counted in Druid."),
-        ],
+        check_specs=[dg.AssetCheckSpec(check, asset=name, description=text) for check, text in CHECKS.items()],
     )
     def asset() -> dict[str, Any]:
-        batch = submit(transform(validate()))
-        return {
-            "result": batch,
-            f"{name}_rejected_fraction": check_rejected_fraction(batch),
-            f"{name}_files_loaded": check_files_loaded(batch),
-            f"{name}_rows_proved": check_rows_proved(batch),
-        }
+        outputs = report(submit(transform(validate())))
+        return {"result": outputs.result, **{f"{name}_{check}": getattr(outputs, check) for check in CHECKS}}
 
     return asset
 

@@ -89,7 +89,7 @@ class Loader:
 
     def _save(self, jobs: Sequence[Job], contract: Contract, encoding: str) -> Attempt:
         """Freeze the batch under a task id that says which jobs and which try."""
-        from ingestion_pipeline.stages.transform import cleaned_columns, druid_dimensions
+        from ingestion_pipeline.stages.transform import druid_columns, druid_dimensions
 
         ids = sorted(job.job_id for job in jobs)
         number = self.ledger.attempts.count_of_job(ids) + 1
@@ -107,7 +107,7 @@ class Loader:
                 kind="s3",
                 uris=[self.bucket.url(keys[job.job_id]) for job in jobs],
                 format="csv" if encoding == "csv" else "ndjson",
-                columns=cleaned_columns(contract),
+                columns=druid_columns(contract),
             ),
             dimensions=druid_dimensions(contract),
             segment_granularity=granularity,

@@ -1,4 +1,4 @@
-"""The op `submit`: load the batch into Druid, prove it, and tell on the run what happened."""
+"""The op `submit`: load the batch into Druid and prove it."""
 
 from typing import Any
 
@@ -9,15 +9,12 @@ from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.attempts import Loader
-from ingestion_pipeline.defs.batch import RunIdentity, datasource_of, heartbeat, now, partition_days, usable
+from ingestion_pipeline.defs.batch import RunIdentity, datasource_of, heartbeat, now, usable
 from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
-from ingestion_pipeline.defs.metadata import run_metadata
-from ingestion_pipeline.domain.job import Step
+from ingestion_pipeline.domain.job import Status, Step
 from ingestion_pipeline.settings import Settings
 
 DRUID_POOL = "druid"
-ALLOWED_REJECTED_FRACTION = 0.01
-"""Above this the asset's check warns, where the contract names no limit of its own."""
 
 
 @dg.op(
@@ -55,19 +52,11 @@ def submit(
     parts = [part for job in finished if job.status.is_final and job.staged for part in job.staged.parts]
     bucket.delete(parts)
     all_failed(finished)
-    book = contracts.book().contracts
-    limit = book[datasource].reject.max_fraction if datasource in book else None
-    totals = ledger.jobs.day_totals(datasource, partition_days(context))
     context.add_output_metadata(
-        run_metadata(finished, totals=totals, task_ids=task_ids, notes=batch["notes"], bucket=bucket.bucket)
+        {
+            "druid_task_ids": ", ".join(task_ids) or "none",
+            "rows_queryable": sum(job.rows_queryable for job in finished),
+            "files_failed": sum(job.status is Status.FAILED for job in finished),
+        }
     )
-    return {
-        "jobs": batch["jobs"],
-        "files": len(finished),
-        "failed": [f"{job.file_name}: {job.error_message}" for job in finished if job.status == "failed"][:100],
-        "allowed_fraction": ALLOWED_REJECTED_FRACTION if limit is None else limit,
-        "rows_read": sum(job.rows_read for job in finished),
-        "rows_rejected": sum(job.rows_rejected for job in finished),
-        "rows_expected": sum(job.rows_accepted for job in finished if job.job_id in set(batch["go"])),
-        "rows_queryable": sum(job.rows_queryable for job in finished),
-    }
+    return {**batch, "task_ids": task_ids}

@@ -1,0 +1,91 @@
+"""The op `report`: what the run did, on its asset: the materialisation's metadata and the asset's checks.
+
+It is the last op so that what checks read is this run's own: Dagster keeps an asset's value by partition, and two
+runs of one partition day may end at the same time.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+import dagster as dg
+
+from ingestion_pipeline.adapters.contract_directory import ContractDirectory
+from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.defs.batch import datasource_of, partition_days
+from ingestion_pipeline.defs.metadata import run_metadata
+from ingestion_pipeline.domain.job import Status
+
+CHECKS = {
+    "rejected_fraction": "Few rows were rejected.",
+    "files_loaded": "No file of the run failed.",
+    "rows_proved": "Every accepted row was counted in Druid.",
+}
+
+ALLOWED_REJECTED_FRACTION = 0.01
+"""Above this the check warns, where the contract names no limit of its own."""
+
+
+@dg.op(
+    out={"result": dg.Out(dg.Nothing), **{name: dg.Out(dg.AssetCheckResult) for name in CHECKS}},
+    description="Record what was loaded, and check it: rejected rows, failed files, expected = counted.",
+    tags={"kind": "dagster"},
+)
+def report(
+    context: dg.OpExecutionContext,
+    batch: dict[str, Any],
+    ledger: dg.ResourceParam[Ledger],
+    bucket: dg.ResourceParam[ObjectStore],
+    contracts: dg.ResourceParam[ContractDirectory],
+) -> Generator[dg.Output[Any], None, None]:
+    datasource = datasource_of(context)
+    jobs = ledger.jobs.rows_of(batch["jobs"])
+    totals = ledger.jobs.day_totals(datasource, partition_days(context))
+    yield dg.Output(
+        None,
+        output_name="result",
+        metadata=run_metadata(
+            jobs, totals=totals, task_ids=batch["task_ids"], notes=batch["notes"], bucket=bucket.bucket
+        ),
+    )
+    contract = contracts.book().contracts.get(datasource)
+    limit = contract.reject.max_fraction if contract is not None else None
+    allowed = ALLOWED_REJECTED_FRACTION if limit is None else limit
+    read, rejected = sum(job.rows_read for job in jobs), sum(job.rows_rejected for job in jobs)
+    fraction = rejected / read if read else 0.0
+    yield _check(
+        "rejected_fraction",
+        dg.AssetCheckResult(
+            passed=fraction <= allowed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{rejected:,} of {read:,} rows were rejected.",
+            metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed},
+            check_name="rejected_fraction",
+        ),
+    )
+    failed = [f"{job.file_name}: {job.error_message}" for job in jobs if job.status is Status.FAILED]
+    yield _check(
+        "files_loaded",
+        dg.AssetCheckResult(
+            passed=not failed,
+            description=f"{len(failed)} of {len(jobs)} files failed.",
+            metadata={"failed": dg.MetadataValue.json(failed[:100])},
+            check_name="files_loaded",
+        ),
+    )
+    loading = set(batch["go"])
+    expected = sum(job.rows_accepted for job in jobs if job.job_id in loading)
+    queryable = sum(job.rows_queryable for job in jobs if job.job_id in loading)
+    yield _check(
+        "rows_proved",
+        dg.AssetCheckResult(
+            passed=expected == queryable,
+            description=f"{expected:,} rows were to be loaded and {queryable:,} were counted in Druid.",
+            metadata={"rows_expected": expected, "rows_queryable": queryable},
+            check_name="rows_proved",
+        ),
+    )
+
+
+def _check(name: str, result: dg.AssetCheckResult) -> dg.Output[dg.AssetCheckResult]:
+    return dg.Output(result, output_name=name)
