@@ -153,7 +153,7 @@ def regex_problem(pattern: str) -> str | None:
     try:
         pl.Series(["x"]).str.contains(pattern)
     except pl.exceptions.PolarsError as error:
-        return " ".join(str(error).split())
+        return " ".join(str(error).split("This error occurred", maxsplit=1)[0].split())
     return None
 
 

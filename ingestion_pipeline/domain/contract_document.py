@@ -43,7 +43,7 @@ class _Document(BaseModel):
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 
-_Character = Annotated[str, StringConstraints(min_length=1, max_length=1)]
+_Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
 
 
 class _File(_Document):

@@ -24,6 +24,7 @@ from ingestion_pipeline.formats.text import undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
+_UNUSED = "\0"  # marks columns of the file that the contract does not name
 # A record without an end in this much text is not delimited text.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 
@@ -131,30 +132,23 @@ class DelimitedReader:
     def _parse(self, data: bytes, height: int) -> pl.DataFrame:
         """The cells of records that were looked at one by one."""
         if height == 0:
-            return pl.DataFrame(schema=dict.fromkeys(self._kept(), pl.String))
+            kept = [name for name in self._names if not name.startswith(_UNUSED)]
+            return pl.DataFrame(schema=dict.fromkeys(kept, pl.String))
         cells = self._read(data)
         if cells.height != height:
             raise AssertionError(f"{height} records were cut, {cells.height} parsed")
         return cells
 
     def _read(self, data: bytes) -> pl.DataFrame:
-        quote = self._dialect.quote
-        cells = pl.read_csv(
+        return pl.read_csv(
             data,
             has_header=False,
             separator=self._dialect.delimiter,
-            quote_char=quote,
+            quote_char=self._dialect.quote,
             schema=dict.fromkeys(self._names, pl.String),
             null_values=list(self._options.null_values) or None,
-            columns=self._kept() if len(self._kept()) < len(self._names) else None,
+            columns=[i for i, name in enumerate(self._names) if not name.startswith(_UNUSED)],
         )
-        return cells
-
-    def _kept(self) -> list[str]:
-        return [name for name in self._names if not name.startswith(_UNUSED)]
-
-
-_UNUSED = "\0"
 
 
 def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:

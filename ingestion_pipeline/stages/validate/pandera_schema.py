@@ -35,8 +35,8 @@ def _column(column: Column) -> pa.Column:
 
 
 def _check(check: Check) -> pa.Check:
-    build = getattr(pa.Check, _LONG_NAMES.get(check.name, check.name))
-    return build(**check.arguments, name=check.name)
+    built: pa.Check = getattr(pa.Check, _LONG_NAMES.get(check.name, check.name))(**check.arguments, name=check.name)
+    return built
 
 
 def _cross_check(check: CrossCheck) -> pa.Check:

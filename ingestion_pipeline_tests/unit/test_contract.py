@@ -1,0 +1,168 @@
+"""Contracts: what is written is what is meant, and a mistake is told with its file, line and key."""
+
+from pathlib import Path
+
+import pytest
+
+from ingestion_pipeline.adapters.contracts import load_contract, load_contracts
+from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.errors import ConfigurationError, ContractError
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline_tests.unit.contracts import contract_of, problems_of
+
+GOOD = """\
+datasource: {name}
+partition_start: 2020-01-01
+files:
+  - {{pattern: "{pattern}", organization: demo}}
+time: {{column: at}}
+columns:
+  at: {{type: datetime}}
+  n: {{type: integer, checks: {{in_range: [1, 9]}}}}
+"""
+
+
+def write(directory: Path, name: str, *, pattern: str = "", text: str | None = None) -> Path:
+    path = directory / f"{name}.yaml"
+    path.write_text(text if text is not None else GOOD.format(name=name, pattern=pattern or f"exports/{name}/*.csv"))
+    return path
+
+
+def test_the_shipped_contracts_are_right_and_rich_enough():
+    book = load_contracts(Settings.model_fields["contracts_dir"].default)
+    assert book.broken == ()
+    flights = book.contracts["flights"]
+    assert len(flights.columns) == 19
+    assert sum(len(column.checks) for column in flights.columns) >= 12
+    assert len(flights.checks) == 2
+    assert flights.unique == ("time_hour", "carrier", "flight")
+    assert flights.druid.segment_granularity == "month"
+    assert len(book.contracts["weather"].columns) == 15
+
+
+def test_the_version_changes_with_the_bytes_of_the_file(tmp_path):
+    first = load_contract(write(tmp_path, "things"))
+    again = load_contract(write(tmp_path, "things"))
+    changed = load_contract(write(tmp_path, "things", text=GOOD.format(name="things", pattern="e/*") + "# more\n"))
+    assert first.version == again.version != changed.version
+    assert len(first.version) == 12
+
+
+def test_every_contract_claims_its_uploads_and_bounds_its_time():
+    contract = contract_of()
+    assert contract.files[0].pattern == "uploads/{organization}/things/{date}/{job_id}/{name}"
+    assert (contract.time.min.year, contract.time.max.year) == (1900, 2100)
+
+
+def test_a_broken_contract_disables_itself_alone(tmp_path):
+    write(tmp_path, "good")
+    write(tmp_path, "bad", text=GOOD.format(name="bad", pattern="e/*").replace("columns:", "colums:"))
+    book = load_contracts(tmp_path)
+    assert list(book.contracts) == ["good"]
+    (error,) = book.broken
+    assert error.details["datasource"] == "bad"
+    assert [(p["line"], p["key"]) for p in error.details["problems"]] == [(1, "columns"), (6, "colums")]
+    assert "Did you mean 'columns'?" in error.details["problems"][1]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "says"),
+    [
+        ("type: integer", "type: integr", 8, "columns.n.type", "integer"),
+        ("in_range: [1, 9]", "in_rage: [1, 9]", 8, "columns.n.checks.in_rage", "in_range"),
+        ("in_range: [1, 9]", 'in_range: ["1", "9"]', 8, "columns.n.checks.in_range", "integer"),
+        ("{column: at}", "{column: att}", 5, "time.column", "'at'"),
+        ("partition_start: 2020-01-01\n", "", 1, "partition_start", "missing"),
+        ("2020-01-01", "yesterday", 2, "partition_start", "date"),
+        ("  n:", "  __n:", 8, "columns.__n", "__"),
+        ("  n:", "  at:", 8, "columns.at", "twice"),
+        ("exports/*.csv", "*.csv", 4, "files.0.pattern", "segment"),
+        ("exports/*.csv", "cleaned/*.csv", 4, "files.0.pattern", "cleaned/"),
+        ("exports/*.csv", "exports/{day}.csv", 4, "files.0.pattern", "{day}"),
+        ("datasource: things", "datasource: others", 1, "datasource", "name"),
+        ("columns:", "columns: [", 8, "", "YAML"),
+    ],
+)
+def test_a_mistake_is_told_with_line_key_and_hint(tmp_path, old, new, line, key, says):
+    text = GOOD.format(name="things", pattern="exports/*.csv")
+    assert old in text
+    with pytest.raises(ContractError) as error:
+        load_contract(write(tmp_path, "things", text=text.replace(old, new, 1)))
+    assert (error.value.details["line"], error.value.details["key"]) == (line, key)
+    assert says in str(error.value)
+    assert str(tmp_path / "things.yaml") in error.value.message
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "\x00", "a: &a [*a]\n", "? [1]\n: 2\n"])
+def test_a_file_that_is_no_contract_at_all_is_an_error_not_a_crash(tmp_path, text):
+    with pytest.raises(ContractError):
+        load_contract(write(tmp_path, "things", text=text))
+
+
+def test_a_file_that_is_not_utf8_is_an_error(tmp_path):
+    (tmp_path / "things.yaml").write_bytes(b"\xff\xfe\x00")
+    (error,) = load_contracts(tmp_path).broken
+    assert "UTF-8" in error.message
+
+
+def test_contracts_that_claim_the_same_keys_are_both_broken_and_name_each_other(tmp_path):
+    write(tmp_path, "first", pattern="exports/dt={date}/*.csv")
+    write(tmp_path, "second", pattern="exports/dt=2024-*/sales.csv")
+    write(tmp_path, "third", pattern="exports/other/*.csv")
+    book = load_contracts(tmp_path)
+    assert list(book.contracts) == ["third"]
+    assert {e.details["datasource"]: e.details["line"] for e in book.broken} == {"first": 4, "second": 4}
+    assert "'second'" in book.broken[0].message
+    assert "'first'" in book.broken[1].message
+
+
+def test_a_missing_directory_says_which_setting_names_it(tmp_path):
+    with pytest.raises(ConfigurationError, match="INGESTION_CONTRACTS_DIR"):
+        load_contracts(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("expr", "says"),
+    [
+        ("n > > 1", "SQL"),
+        ("missing > 1", "'missing'"),
+        ("word || 'x'", "not a condition"),
+        ("word > 5", "cannot be computed"),
+        ("1 = 1", "no column"),
+    ],
+)
+def test_a_cross_column_check_is_proved_computable_when_it_is_loaded(expr, says):
+    assert says in problems_of(checks=[{"name": "rule", "expr": expr}])["checks.0.expr"]
+
+
+@pytest.mark.parametrize(
+    ("column", "key", "says"),
+    [
+        ({"type": "string", "checks": {"isin": [False]}}, "checks.isin", "quotes"),
+        ({"type": "string", "checks": {"str_matches": "(?=a)"}}, "checks.str_matches", "look-around"),
+        ({"type": "integer", "checks": {"str_matches": "a"}}, "checks.str_matches", "text"),
+        ({"type": "string", "checks": {"str_length": {}}}, "checks.str_length", "min_value"),
+        ({"type": "string", "checks": {"str_length": {"minimum": 1}}}, "checks.str_length.minimum", "min_value"),
+        ({"type": "float", "checks": {"in_range": 5}}, "checks.in_range", "min_value and max_value"),
+        ({"type": "datetime", "timezone": "Europe/Pariss"}, "timezone", "time zone"),
+        ({"type": "decimal", "precision": 4, "scale": 9}, "scale", "4"),
+        ({"type": "integer", "format": "%Y"}, "format", "dates"),
+    ],
+)
+def test_a_mistake_in_a_column_is_told(column, key, says):
+    problems = problems_of(columns={"at": {"type": "datetime"}, "x": column})
+    assert list(problems) == [f"columns.x.{key}"]
+    assert says in problems[f"columns.x.{key}"]
+
+
+def test_panderas_long_names_and_all_argument_styles_mean_the_same():
+    def check(**checks) -> Contract:
+        return contract_of({"n": {"type": "integer", "checks": checks}})
+
+    ranges = [
+        check(in_range=[1, 9]),
+        check(in_range={"min_value": 1, "max_value": 9}),
+        check(between={"min_value": 1, "max_value": 9}),
+    ]
+    assert len({repr(contract.columns[1].checks) for contract in ranges}) == 1
+    assert check(ge=1).columns == check(greater_than_or_equal_to={"min_value": 1}).columns

@@ -1,0 +1,216 @@
+"""Delimited text: whatever a CSV writer writes is read back, and damage costs one record."""
+
+import gzip
+
+import polars as pl
+import pytest
+import zstandard
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats import open_rows
+from ingestion_pipeline.formats.compression import compression_of, decompressed
+from ingestion_pipeline.formats.records import Dialect, split_block
+from ingestion_pipeline_tests.unit.contracts import contract_of, in_pieces
+
+CELL = st.text(alphabet=st.sampled_from('ab1é,;" \n\r'), max_size=6)
+ABC = contract_of({name: {"type": "string", "nullable": True} for name in "bc"}, format={"delimiter": ","})
+
+
+def read(data: bytes, *, piece: int = 7, chunk_bytes: int = 32, contract=ABC):
+    """Rows (with their lines), malformed records and original texts."""
+    reader = open_rows(in_pieces(data, piece), contract=contract, chunk_bytes=chunk_bytes)
+    rows, malformed, originals = [], [], []
+    for chunk in reader.chunks():
+        cells = chunk.cells.select(c.name for c in contract.columns if c.name in chunk.cells.columns)
+        rows += [(line, *row) for line, row in zip(chunk.lines.to_list(), cells.rows(), strict=True)]
+        malformed += [(record.line, record.text) for record in chunk.malformed]
+        originals += chunk.original(pl.int_range(cells.height, dtype=pl.UInt32, eager=True)).to_list()
+    return rows, malformed, originals, reader.facts
+
+
+def written(rows, *, line_end="\n", quote_all=False) -> tuple[bytes, list[int], list[str]]:
+    """The file as RFC 4180 has it, the first physical line of each row, and each row's text."""
+    file, lines, texts = "at,b,c" + line_end, [], []
+    for row in rows:
+        texts.append(",".join(quoted(cell) if quote_all or set(cell) & set('",\r\n') else cell for cell in row))
+        lines.append(file.count("\n") + 1)
+        file += texts[-1] + line_end
+    return file.encode(), lines, texts
+
+
+def quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
+
+
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=12),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    quote_all=st.booleans(),
+    piece=st.integers(1, 40),
+    chunk_bytes=st.integers(1, 200),
+)
+@example(rows=[("", "", "")], line_end="\n", quote_all=False, piece=1, chunk_bytes=1)
+def test_what_a_csv_writer_writes_is_read_back_with_lines_and_texts(rows, line_end, quote_all, piece, chunk_bytes):
+    data, lines, texts = written(rows, line_end=line_end, quote_all=quote_all)
+    found, malformed, originals, _ = read(data, piece=piece, chunk_bytes=chunk_bytes)
+    empty = "" if quote_all else None  # an empty cell without quotes is null
+    assert found == [(line, *(cell or empty for cell in row)) for line, row in zip(lines, rows, strict=True)]
+    assert malformed == []
+    assert originals == texts
+
+
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=8),
+    bad=st.sampled_from(["x,y", "1,2,3,4", '1,"2"3,4', '1,"open,4', ",", '"a" ,b,c']),
+    at=st.integers(0, 8),
+    chunk_bytes=st.integers(1, 200),
+)
+def test_a_bad_record_is_told_alone_and_its_neighbours_are_read(rows, bad, at, chunk_bytes):
+    # Every good cell is quoted and not empty, so an open quote meets a closing one only where it breaks the form.
+    rows = [tuple(f"v{cell}v".replace('"', "'") for cell in row) for row in rows]
+    at = min(at, len(rows))
+    before, _, _ = written(rows[:at], quote_all=True)
+    after, after_lines, _ = written(rows[at:], quote_all=True)
+    data = before + bad.encode() + b"\n" + after.removeprefix(b"at,b,c\n")
+    found, malformed, _, _ = read(data, chunk_bytes=chunk_bytes)
+    bad_line = before.count(b"\n") + 1
+    assert malformed == [(bad_line, bad)]
+    assert [row[1:] for row in found] == rows
+    assert [row[0] for row in found][at:] == [line - 1 + bad_line for line in after_lines]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        pytest.param('1,5" pipe,x\n', [("1", '5" pipe', "x")], id="a quote inside a plain cell is literal"),
+        pytest.param('1,5" pipe,""\n', [("1", '5" pipe', "")], id="and leaves an empty text an empty text"),
+        pytest.param("1,,\n", [("1", None, None)], id="an empty cell is null"),
+        pytest.param('1,"",x\n', [("1", "", "x")], id="a quoted empty cell is an empty text"),
+        pytest.param('1,"a\nb",x\n2,y,z\n', [("1", "a\nb", "x"), ("2", "y", "z")], id="a line break in a cell"),
+        pytest.param("1,\xa0 é 漢\U0001f600,x\n", [("1", "\xa0 é 漢\U0001f600", "x")], id="non-ASCII"),
+        pytest.param("1,2,3", [("1", "2", "3")], id="no line end at the end"),
+        pytest.param("1,2,3\r", [("1", "2", "3")], id="half a line end at the end"),
+        pytest.param("\n1,2,3\n\n\r\n4,5,6\n\n", [("1", "2", "3"), ("4", "5", "6")], id="blank lines are no rows"),
+    ],
+)
+def test_cells_are_read_as_people_mean_them(text, cells):
+    rows, malformed, _, _ = read(("at,b,c\n" + text).encode())
+    assert [row[1:] for row in rows] == cells
+    assert malformed == []
+
+
+def test_skipped_blank_lines_are_told_and_lines_stay_physical():
+    rows, _, _, facts = read(b"\n\nat,b,c\n\n1,2,3\n\n4,5,6\n")
+    assert [row[0] for row in rows] == [5, 7]
+    assert facts.warnings == ["2 blank lines were skipped."]
+
+
+def test_an_open_quote_that_is_never_closed_costs_one_line():
+    lines = ['1,"open,3', *(f"{n},b,c" for n in range(2, 60))]
+    rows, malformed, _, _ = read(("at,b,c\n" + "\n".join(lines)).encode(), chunk_bytes=50)
+    assert malformed == [(2, '1,"open,3')]
+    assert [row[1] for row in rows] == [str(n) for n in range(2, 60)]
+
+
+@given(data=st.text(alphabet=st.sampled_from('a,"\n\r'), max_size=60), width=st.integers(1, 4))
+def test_every_line_of_any_text_is_accounted_for(data, width):
+    block = split_block(data, Dialect(",", '"'), width, final=True)
+    assert block.consumed == len(data)
+    good = block.original(pl.int_range(len(block.lines), dtype=pl.UInt32, eager=True)).to_list()
+    line_counts = [text.count("\n") + 1 for text in (*good, *(record.text for record in block.malformed))]
+    assert sum(line_counts) + block.blank_lines == data.count("\n") + (not data.endswith("\n"))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found_by_the_contracts_columns(delimiter):
+    contract = contract_of({"b": {"type": "string"}, "c": {"type": "string"}})
+    rows, _, _, facts = read(
+        delimiter.join(("at", "b", "c\n1", "x,y;z", "3\n")).replace("x,y;z", "q").encode(), contract=contract
+    )
+    assert facts.delimiter == delimiter
+    assert rows == [(2, "1", "q", "3")]
+
+
+def test_columns_come_in_any_order_and_unknown_ones_are_left_out_with_a_warning():
+    rows, _, _, facts = read(b"extra,c,at,b\nx,3,1,2\n")
+    assert rows == [(2, "1", "2", "3")]
+    assert facts.warnings == ["Columns that the contract does not name were left out: extra."]
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        ("at,b,c\n1,é,漢\n".encode("utf-8-sig"), None),
+        ("at,b,c\n1,é,漢\n".encode("utf-16"), None),
+        ("at,b,c\n1,é,ß\n".encode("cp1252"), "cp1252"),
+    ],
+    ids=["byte order mark", "utf-16", "by contract"],
+)
+def test_encodings_are_read(data, encoding):
+    contract = contract_of(
+        {name: {"type": "string"} for name in "bc"}, format={"encoding": encoding} if encoding else {}
+    )
+    rows, _, _, _ = read(data, contract=contract)
+    assert rows[0][1:3] == ("1", "é")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        pytest.param(b"", "0 bytes", id="zero bytes"),
+        pytest.param(b"\n\n", "blank", id="blank"),
+        pytest.param(b"at,b\xff,c\n", "utf-8", id="not UTF-8"),
+        pytest.param(b"at,b,c\n" + b"1,2,3\n" * 50 + b"1,\xff,3\n", "line 52", id="not UTF-8 later on"),
+        pytest.param(b"at,b,c\n1,\x00,3\n", "zero bytes", id="zero bytes inside"),
+        pytest.param(b"PK\x03\x04rest", "ZIP", id="zip"),
+        pytest.param(b"PAR1\x15\x04\x15", "Parquet", id="parquet"),
+        pytest.param(b"b,c\n1,2\n", "'at'", id="required column missing"),
+        pytest.param(b"at,b,b\n", "more than once", id="column twice"),
+        pytest.param(b'"at,b,c\n1,2,3\n', "header", id="header with an open quote"),
+        pytest.param(gzip.compress(b""), "gzip of 0 bytes", id="gzip of nothing"),
+        pytest.param(gzip.compress(gzip.compress(b"at,b,c\n")), "gzip inside", id="gzip in gzip"),
+        pytest.param(b"\x1f\x8bnot gzip at all", "damaged", id="gzip in name only"),
+    ],
+)
+def test_what_cannot_be_read_is_one_clear_error(data, says):
+    with pytest.raises(UnreadableFile) as error:
+        read(data)
+    assert says in error.value.message
+    assert error.value.hint
+
+
+TEXT = b"at,b,c\n" + b"".join(f"{n},x,y\n".encode() for n in range(200))
+COMPRESSED = {
+    "gzip": gzip.compress(TEXT, mtime=0),
+    "gzip members": gzip.compress(TEXT[:500], mtime=0) + gzip.compress(TEXT[500:], mtime=0),
+    "gzip padded": gzip.compress(TEXT, mtime=0) + b"\0" * 100,
+    "zstd": zstandard.compress(TEXT),
+    "zstd frames": zstandard.compress(TEXT[:500]) + zstandard.compress(TEXT[500:]),
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+@pytest.mark.parametrize("piece", [1, 17, 100_000])
+def test_compressed_text_is_the_same_text(kind, piece):
+    data = COMPRESSED[kind]
+    assert b"".join(decompressed(in_pieces(data, piece), compression_of(data))) == TEXT
+
+
+@pytest.mark.parametrize("kind", ["gzip", "gzip members", "zstd", "zstd frames"])
+def test_a_compressed_stream_that_is_cut_off_anywhere_is_never_taken_for_whole(kind):
+    data = COMPRESSED[kind]
+    whole = {len(zstandard.compress(TEXT[:500])), len(gzip.compress(TEXT[:500], mtime=0))}
+    for length in range(4, len(data), 3):
+        if length in whole:
+            continue  # cut between members: a whole stream in itself
+        with pytest.raises(UnreadableFile):
+            b"".join(decompressed([data[:length]], compression_of(data)))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_a_bomb_is_unpacked_in_small_pieces(compress):
+    bomb = compress(b"0" * 200_000_000)
+    pieces = decompressed([bomb], compression_of(bomb))
+    assert max(len(next(pieces)) for _ in range(3)) <= 40_000_000
