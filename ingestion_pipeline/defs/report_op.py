@@ -27,7 +27,7 @@ ALLOWED_REJECTED_FRACTION = 0.01
 
 
 @dg.op(
-    out={"result": dg.Out(dg.Nothing), **{name: dg.Out(dg.AssetCheckResult) for name in CHECKS}},
+    out={"result": dg.Out(dg.Nothing), **{name: dg.Out(dg.Nothing) for name in CHECKS}},
     description="Record what was loaded, and check it: rejected rows, failed files, expected = counted.",
     tags={"kind": "dagster"},
 )
@@ -37,7 +37,7 @@ def report(
     ledger: dg.ResourceParam[Ledger],
     bucket: dg.ResourceParam[ObjectStore],
     contracts: dg.ResourceParam[ContractDirectory],
-) -> Generator[dg.Output[Any], None, None]:
+) -> Generator[dg.Output[Any] | dg.AssetCheckResult, None, None]:
     datasource = datasource_of(context)
     jobs = ledger.jobs.rows_of(batch["jobs"])
     totals = ledger.jobs.day_totals(datasource, partition_days(context))
@@ -53,39 +53,26 @@ def report(
     allowed = ALLOWED_REJECTED_FRACTION if limit is None else limit
     read, rejected = sum(job.rows_read for job in jobs), sum(job.rows_rejected for job in jobs)
     fraction = rejected / read if read else 0.0
-    yield _check(
-        "rejected_fraction",
-        dg.AssetCheckResult(
-            passed=fraction <= allowed,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=f"{rejected:,} of {read:,} rows were rejected.",
-            metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed},
-            check_name="rejected_fraction",
-        ),
+    yield dg.AssetCheckResult(
+        check_name="rejected_fraction",
+        passed=fraction <= allowed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{rejected:,} of {read:,} rows were rejected.",
+        metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed},
     )
     failed = [f"{job.file_name}: {job.error_message}" for job in jobs if job.status is Status.FAILED]
-    yield _check(
-        "files_loaded",
-        dg.AssetCheckResult(
-            passed=not failed,
-            description=f"{len(failed)} of {len(jobs)} files failed.",
-            metadata={"failed": dg.MetadataValue.json(failed[:100])},
-            check_name="files_loaded",
-        ),
+    yield dg.AssetCheckResult(
+        check_name="files_loaded",
+        passed=not failed,
+        description=f"{len(failed)} of {len(jobs)} files failed.",
+        metadata={"failed": dg.MetadataValue.json(failed[:100])},
     )
     loading = set(batch["go"])
     expected = sum(job.rows_accepted for job in jobs if job.job_id in loading)
     queryable = sum(job.rows_queryable for job in jobs if job.job_id in loading)
-    yield _check(
-        "rows_proved",
-        dg.AssetCheckResult(
-            passed=expected == queryable,
-            description=f"{expected:,} rows were to be loaded and {queryable:,} were counted in Druid.",
-            metadata={"rows_expected": expected, "rows_queryable": queryable},
-            check_name="rows_proved",
-        ),
+    yield dg.AssetCheckResult(
+        check_name="rows_proved",
+        passed=expected == queryable,
+        description=f"{expected:,} rows were to be loaded and {queryable:,} were counted in Druid.",
+        metadata={"rows_expected": expected, "rows_queryable": queryable},
     )
-
-
-def _check(name: str, result: dg.AssetCheckResult) -> dg.Output[dg.AssetCheckResult]:
-    return dg.Output(result, output_name=name)
