@@ -24,6 +24,7 @@ _ISO_WITH_ZONE = (
 _ISO_WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%:z")
 _ISO_WITHOUT_ZONE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 _MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
+_LAST_MICROSECOND = 253_402_300_799_999_999  # the end of the year 9999
 
 
 def cast_cells(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series | None]:
@@ -80,7 +81,10 @@ def _all_tries(cells: pl.Series, column: Column, dtype: pl.DataType) -> Iterator
 def _datetimes(cells: pl.Series, column: Column) -> Iterator[pl.Series]:
     if column.format in _MICROSECONDS:
         factor = _MICROSECONDS[column.format]
-        yield (cells.cast(pl.Int64, strict=False) * factor).cast(pl.Datetime("us", "UTC"))
+        numbers = cells.cast(pl.Int64, strict=False)
+        # A product beyond 64 bits would wrap around to some other moment.
+        numbers = numbers.set(~numbers.is_between(-_LAST_MICROSECOND // factor, _LAST_MICROSECOND // factor), None)
+        yield (numbers * factor).cast(pl.Datetime("us", "UTC"))
         return
     if column.format is not None:
         zoned = "%z" in column.format or "%:z" in column.format or "%#z" in column.format
