@@ -102,9 +102,15 @@ RETURNING j.job_id
         Args:
             report: `ValidationReport.as_dict()`.
         """
-        result = {
-            key: report.get(key)
-            for key in ("preview", "schema", "rule_counts", "format", "warnings", "time_min", "time_max")
+        kept = ("rule_counts", "format", "warnings", "time_min", "time_max")
+        preview: list[Mapping[str, Any]] = report.get("preview") or []
+        result = {key: report.get(key) for key in kept} | {
+            # JSONB forgets the order of keys, and a table's columns have one.
+            "schema": [[name, dtype] for name, dtype in (report.get("schema") or {}).items()],
+            "preview": {
+                "columns": list(preview[0]) if preview else [],
+                "rows": [list(row.values()) for row in preview],
+            },
         }
         self._write(
             lease,

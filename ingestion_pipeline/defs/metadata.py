@@ -42,18 +42,19 @@ def run_metadata(
         "dagster/row_count": totals.rows_queryable,
     }
     if jobs:
-        metadata["table"] = dg.MetadataValue.md(_files_table(jobs))
+        metadata["file_table"] = dg.MetadataValue.md(_files_table(jobs))
     if quarantined := [job for job in jobs if job.rows_rejected]:
         metadata["quarantine"] = dg.MetadataValue.md(
             "\n".join(f"- `s3://{bucket}/quarantine/{_place(job)}/`" for job in quarantined[:FILES_SHOWN])
         )
-    shown = next((job for job in jobs if job.result.get("preview")), None)
+    shown = next((job for job in jobs if (job.result.get("preview") or {}).get("rows")), None)
     if shown is not None:
-        metadata["preview"] = dg.MetadataValue.md(markdown_table(shown.result["preview"]))
+        preview = shown.result["preview"]
+        metadata["preview"] = dg.MetadataValue.md(
+            markdown_table([dict(zip(preview["columns"], row, strict=True)) for row in preview["rows"]])
+        )
         metadata["dagster/column_schema"] = dg.TableSchema(
-            columns=[
-                dg.TableColumn(name=name, type=str(dtype)) for name, dtype in (shown.result.get("schema") or {}).items()
-            ]
+            columns=[dg.TableColumn(name=name, type=str(dtype)) for name, dtype in shown.result["schema"]]
         )
     if notes:
         metadata["notes"] = "\n".join(notes)
