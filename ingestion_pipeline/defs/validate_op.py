@@ -137,10 +137,16 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
         ledger.work.record_validated(
             lease_of(job), report=report.as_dict(), staged=staged, quarantine_url=sink.quarantine_url
         )
-    if error is not None:
-        raise error
-    assert report is not None
-    return _go_on(job, report, ledger)
+    going = False
+    try:
+        if error is not None:
+            raise error
+        assert report is not None
+        going = _go_on(job, report, ledger)
+    finally:
+        if not going:
+            bucket.delete(sink.parts)  # nobody will read them
+    return going
 
 
 def _go_on(job: Job, report: "ValidationReport", ledger: Ledger) -> bool:
