@@ -16,7 +16,12 @@ import structlog
 
 from ingestion_pipeline.adapters.druid_http import CONNECT_SECONDS, DruidHttp, Timeout, read, shown
 from ingestion_pipeline.domain.druid import JOB_ID_COLUMN, TIME_COLUMN, Capabilities, TaskReport, TaskStatus
-from ingestion_pipeline.domain.druid_failures import already_exists, classify_response, unknown_table
+from ingestion_pipeline.domain.druid_failures import (
+    already_exists,
+    classify_response,
+    unanswerable_query,
+    unknown_table,
+)
 from ingestion_pipeline.domain.interval import Interval
 from ingestion_pipeline.errors import DruidRejected, DruidUnavailable, IngestionError
 
@@ -238,8 +243,7 @@ class Druid:
         try:
             return self._sql(sql, parameters, (CONNECT_SECONDS, timeout_seconds))
         except DruidUnavailable as error:
-            # A division by zero is a 500 as well: here a person reads Druid's words and decides.
-            if error.details.get("status_code") != 500:
+            if not unanswerable_query(error):
                 raise
             message = f"Druid could not answer the query: {error.details['answer']}"
             raise DruidRejected(message, hint="Change the query.", details=error.details) from error

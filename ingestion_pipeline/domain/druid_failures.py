@@ -26,6 +26,8 @@ def _rule(pattern: str, error: type[IngestionError], hint: str) -> _Rule:
 
 # A 500 of the overlord is transient (its metadata store is away, it is starting) except for these.
 _PERMANENT_500 = re.compile(r"JsonParseException|JsonMappingException|MismatchedInput|truncation error|too long", re.I)
+# A 500 for a query that a lost server caused; any other is about the query itself ("/ by zero").
+_LOST_SERVER = re.compile(r"channel|connection|disconnected|reset|refused", re.I)
 _ALREADY_EXISTS = re.compile(r"already exists", re.I)
 _UNKNOWN_TABLE = re.compile(r"Object '[^']*' not found|Column '[^']*' not found in any table", re.I)
 
@@ -85,6 +87,12 @@ def already_exists(status_code: int, body: str) -> bool:
 def unknown_table(error: IngestionError) -> bool:
     """Whether a refused SQL query says that the datasource, or its lineage column, is not there (yet)."""
     return isinstance(error, DruidRejected) and bool(_UNKNOWN_TABLE.search(str(error.details.get("answer", ""))))
+
+
+def unanswerable_query(error: IngestionError) -> bool:
+    """Whether a query's 500 is about the query itself, so that asking again gives the same answer."""
+    answer = str(error.details.get("answer", ""))
+    return error.details.get("status_code") == 500 and not _LOST_SERVER.search(answer)
 
 
 def classify_response(doing: str, status_code: int, body: str) -> IngestionError:

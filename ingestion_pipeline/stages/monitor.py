@@ -250,6 +250,9 @@ def prove_absent(
 ) -> bool:
     """Whether none of the jobs has a row in Druid, by proof: all segments served, a broker refresh later, count 0.
 
+    The segments are asked about again after the count: a broker that has just lost its historical counts 0, and
+    says that the datasource does not exist, before the coordinator has noticed.
+
     Call it only when every attempt that holds the jobs is terminal: an open one may still publish.
 
     Returns:
@@ -260,13 +263,17 @@ def prove_absent(
     """
     began = clock()
     within = hull(intervals)
+    loaded = 0.0
     for pause in _pauses():
+        served_before = loaded >= 100.0
         if any(druid.served_by_job(datasource, job_ids, within).values()):
             return False
         loaded = _loaded(druid, datasource, intervals)
+        if loaded >= 100.0 and served_before:
+            return True
         if loaded >= 100.0:
             sleep(broker_refresh_seconds)
-            return not any(druid.served_by_job(datasource, job_ids, within).values())
+            continue
         if clock() - began >= deadline_seconds:
             raise DruidUnavailable(
                 f"Only {loaded:.0f} % of the segments of {datasource} are served, so it cannot be proved that "

@@ -221,6 +221,13 @@ def test_a_query_that_cannot_be_computed_tells_druids_own_words(druid: Druid, se
         druid.count_by_job("flights", ["a"], JANUARY)
 
 
+@pytest.mark.parametrize("message", ["Faulty channel in resource pool", "Connection reset"])
+def test_a_query_that_met_a_dead_historical_may_be_asked_again(druid: Druid, server: Recorded, message: str) -> None:
+    server.answer = (500, json.dumps({"error": "Unknown exception", "errorMessage": message}))
+    with pytest.raises(DruidUnavailable, match=message):
+        druid.query("SELECT COUNT(*) FROM flights")
+
+
 def test_a_parameter_of_another_type_is_a_mistake_of_the_caller(druid: Druid) -> None:
     with pytest.raises(TypeError, match="bytes"):
         druid.query("SELECT ?", [b"x"])

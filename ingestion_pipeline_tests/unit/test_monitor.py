@@ -280,8 +280,18 @@ def test_druid_away_while_proving_is_waited_for_until_the_deadline() -> None:
 def test_absence_is_proved_by_a_count_after_all_segments_were_served() -> None:
     druid = ScriptedDruid(Time(), counts=lambda now: {"a": 0, "b": 0})
     assert absent(druid)
-    assert druid.asked == ["served", "load_status", "load_status", "served"]
+    assert druid.asked == ["served", "load_status", "load_status"] * 2
     assert druid.time.now == 5.0
+
+
+def test_a_count_of_nothing_while_a_historical_is_lost_is_no_proof() -> None:
+    # Until second 3 the coordinator believes in the historical that the broker has lost; it is back at 20.
+    druid = ScriptedDruid(
+        Time(),
+        counts=lambda now: {"a": 7} if now >= 20 else {},
+        loaded=lambda now: 100.0 if now < 3 or now >= 19 else 0.0,
+    )
+    assert not absent(druid)
 
 
 def test_a_datasource_without_segments_holds_no_rows() -> None:
