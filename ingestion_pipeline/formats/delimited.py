@@ -11,6 +11,7 @@ import polars as pl
 
 from ingestion_pipeline.domain.contract import Column, CsvFormat
 from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.records import (
     Broken,
@@ -51,7 +52,7 @@ class DelimitedReader:
     ) -> None:
         self.facts = facts
         self._options = options
-        self._blocks = _line_blocks(stream, chunk_bytes)
+        self._blocks = ahead(_line_blocks(stream, chunk_bytes))
         self._first, self._first_is_last = next(self._blocks, (b"", True))
         sample = self._decode(self._first, 1)
         self._dialect = _dialect(sample, options, columns)
@@ -120,14 +121,17 @@ class DelimitedReader:
 
     def _plain_cells(self, block: bytes) -> pl.DataFrame | None:
         """The cells of a block in which every line is a record; None if that is not sure."""
-        if not is_plain(block, self._dialect, len(self._names)):
+        if self._dialect.quote is not None and self._dialect.quote.encode() in block:
             return None
         try:
             cells = self._read(block)
         except pl.exceptions.PolarsError:
             return None  # a line too long, or bytes that are not UTF-8: the careful way says which
-        line_count = block.count(b"\n") + (not block.endswith(b"\n"))
-        return cells if cells.height == line_count else None
+        # A short or blank line has no last cell. Where the last cells are all there, there is none.
+        last = self._names[-1]
+        if cells.height and not last.startswith(_UNUSED) and cells[last].null_count() == 0:
+            return cells
+        return cells if is_plain(block, self._dialect, len(self._names), cells.height) else None
 
     def _parse(self, data: bytes, height: int) -> pl.DataFrame:
         """The cells of records that were looked at one by one."""

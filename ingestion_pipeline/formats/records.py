@@ -91,16 +91,18 @@ class Block:
         return pl.Series(texts, dtype=pl.String)
 
 
-def is_plain(data: bytes, dialect: Dialect, width: int) -> bool:
-    """Whether every line of `data` can be taken for a record of `width` cells without a closer look.
+def is_plain(data: bytes, dialect: Dialect, width: int, height: int) -> bool:
+    """Whether text without quotes has exactly one record of `width` cells on each line.
 
-    A line that is too short can only hide behind one that is too long, and the parser reports those.
+    Args:
+        height: The number of records that a parser found which refuses lines that are too long: a line that
+            is too short cannot hide behind one of those.
     """
-    if dialect.quote is not None and dialect.quote.encode() in data:
+    line_count = data.count(b"\n") + (0 if data.endswith(b"\n") else 1)
+    if height != line_count:
         return False
     if width == 1:
-        return dialect.delimiter.encode() not in data and re.search(rb"(?:^|\n)\r?(?:\n|$)", data) is None
-    line_count = data.count(b"\n") + (0 if data.endswith(b"\n") else 1)
+        return re.search(rb"(?:^|\n)\r?(?:\n|\Z)", data) is None
     return data.count(dialect.delimiter.encode()) == line_count * (width - 1)
 
 

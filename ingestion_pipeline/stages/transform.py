@@ -10,7 +10,7 @@ for it, never gets there: such batches are NDJSON (`ValidationReport.csv_safe`).
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Literal, cast
 
@@ -24,6 +24,7 @@ from ingestion_pipeline.domain.contract import (
     Column,
     Contract,
 )
+from ingestion_pipeline.formats.ahead import ahead
 
 Encoding = Literal["csv", "ndjson"]
 _ZSTD_LEVEL = 3
@@ -79,15 +80,9 @@ def transform(
     counted = _Counted(out)
     compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
     with compressor.stream_writer(cast(IO[bytes], counted), closefd=False) as compressed:
-        for part in parts:
-            frame = part.select(mapping)
-            buffer = io.BytesIO()
-            if encoding == "csv":
-                frame.write_csv(buffer, include_header=False, quote_style="necessary")
-            else:
-                frame.write_ndjson(buffer)
-            compressed.write(buffer.getbuffer())
-            plain_bytes += buffer.tell()
+        for frame, text in ahead(_as_text(parts, mapping, encoding)):
+            compressed.write(text)
+            plain_bytes += len(text)
             rows += frame.height
             columns = columns or {name: str(dtype) for name, dtype in frame.schema.items()}
     return TransformReport(
@@ -109,6 +104,19 @@ def druid_dimensions(contract: Contract) -> list[dict[str, Any]]:
     types = {"integer": "long", "boolean": "long", "float": "double"}
     dimensions = [{"type": types.get(column.type, "string"), "name": column.name} for column in contract.stored_columns]
     return [*dimensions, *({"type": "string", "name": name} for name in (JOB_COLUMN, ORGANIZATION_COLUMN))]
+
+
+def _as_text(
+    parts: Iterable[pl.DataFrame], mapping: list[pl.Expr], encoding: Encoding
+) -> Iterator[tuple[pl.DataFrame, memoryview]]:
+    for part in parts:
+        frame = part.select(mapping)
+        buffer = io.BytesIO()
+        if encoding == "csv":
+            frame.write_csv(buffer, include_header=False, quote_style="necessary")
+        else:
+            frame.write_ndjson(buffer)
+        yield frame, buffer.getbuffer()
 
 
 def _mapping(contract: Contract, job_id: str, organization: str) -> list[pl.Expr]:

@@ -66,14 +66,17 @@ class UniqueKeys:
         numbers = lines.to_numpy()
         complete = ~keys.select(pl.any_horizontal(pl.all().is_null())).to_series().to_numpy()
         first = np.full(len(hashes), -1, dtype=np.int64)
-        # Within the chunk: after a stable sort the first of equal keys stands first.
-        order = np.argsort(hashes, kind="stable")
+        order = np.argsort(hashes)
         order = order[complete[order]]
         ordered = hashes[order]
         begins = np.ones(len(order), dtype=bool)
         begins[1:] = ordered[1:] != ordered[:-1]
-        owner = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
-        first[order[~begins]] = numbers[order[owner[~begins]]]
+        if not begins.all():
+            # Equal keys within the chunk: only a stable sort, which is slower, puts the first of them first.
+            order = np.argsort(hashes, kind="stable")
+            order = order[complete[order]]
+            owner = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
+            first[order[~begins]] = numbers[order[owner[~begins]]]
         # Against earlier chunks; an earlier line there beats one in the chunk.
         candidates = order[self._maybe_seen(ordered)]
         if len(candidates):
@@ -109,13 +112,15 @@ class UniqueKeys:
         np = self._np
         position = hashes >> np.uint64(64 - _BITMAP_BITS)
         bit = np.left_shift(1, (position & np.uint64(7)).astype(np.uint8)).astype(np.uint8)
-        np.bitwise_or.at(self._bitmap, position >> np.uint64(3), bit)
+        byte = position >> np.uint64(3)
+        begins = np.flatnonzero(np.concatenate(([True], byte[1:] != byte[:-1])))
+        self._bitmap[byte[begins]] |= np.bitwise_or.reduceat(bit, begins)
         self._fresh.append((hashes, lines))
         self._fresh_count += len(hashes)
         if self._fresh_count < self._run_keys:
             return
         merged = np.concatenate([part for part, _ in self._fresh])
-        order = np.argsort(merged, kind="stable")
+        order = np.argsort(merged)
         run = (merged[order], np.concatenate([part for _, part in self._fresh])[order])
         self._runs.append(run if len(self._runs) < self._runs_in_memory else self._on_disk(run))
         self._fresh, self._fresh_count = [], 0
