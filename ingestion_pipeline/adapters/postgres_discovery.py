@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from ingestion_pipeline.adapters.postgres import as_json, clean_text, transaction
+from ingestion_pipeline.domain.contract import ContractBook
 from ingestion_pipeline.domain.job import Lane, Priority
 from ingestion_pipeline.domain.upload import StoredObject, Upload
 
@@ -48,9 +49,9 @@ RETURNING job_id
 _ANNOUNCE = sa.text("""
 INSERT INTO ingestion_jobs (
     job_id, organization, datasource, bucket, object_key, size_bytes, file_name, uploaded_by, cause, lane, priority,
-    partition_day, created_at, upload_url)
+    partition_day, warnings, created_at, upload_url)
 VALUES (:job_id, :organization, :datasource, :bucket, :object_key, :size_bytes, :file_name, :uploaded_by, 'uploaded',
-        'live', :priority, :partition_day, :now, :upload_url)
+        'live', :priority, :partition_day, CAST(:warnings AS jsonb), :now, :upload_url)
 """)
 
 _UNMATCHED = sa.text("""
@@ -126,6 +127,16 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
                 {"rows": as_json(rows), "now": now.replace(microsecond=0)},
             )
 
+    def note_contracts(self, book: ContractBook, *, now: datetime) -> None:
+        """Keep what contracts exist and which are broken; a contract's first sight fixes where its history ends."""
+        self.note_datasources(
+            {
+                **{name: (contract.version, None) for name, contract in book.contracts.items()},
+                **{name: (None, str(error)) for name, error in book.broken_datasources.items()},
+            },
+            now=now,
+        )
+
     def first_seen(self) -> dict[str, datetime]:
         with transaction(self._engine) as connection:
             rows = connection.execute(sa.text("SELECT datasource, first_seen_at FROM datasources"))
@@ -184,7 +195,8 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         size_bytes: int,
         uploaded_by: str,
         priority: Priority,
-        upload: Upload,
+        partition_day: date,
+        warnings: Sequence[str] = (),
         upload_url: str,
         now: datetime,
     ) -> None:
@@ -199,10 +211,11 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
                     "bucket": bucket,
                     "object_key": object_key,
                     "size_bytes": size_bytes,
-                    "file_name": upload.file_name,
+                    "file_name": clean_text(object_key.rsplit("/", 1)[-1]),
                     "uploaded_by": uploaded_by,
                     "priority": int(priority),
-                    "partition_day": upload.partition_day,
+                    "partition_day": partition_day,
+                    "warnings": as_json(list(warnings)),
                     "upload_url": upload_url,
                     "now": now,
                 },

@@ -78,9 +78,11 @@ class Jobs:
         status: Sequence[str] = (),
         key_contains: str | None = None,
         since: datetime | None = None,
+        job_ids: Sequence[str] | None = None,
+        id_prefix: str | None = None,
         limit: int = 50,
     ) -> list[dict[str, Any]]:
-        """Jobs, newest first, with what a table shows."""
+        """Jobs, newest first, with what a table shows; every condition narrows."""
         conditions, parameters = ["true"], {"limit": limit}
         given: dict[str, tuple[str, Any]] = {
             "organization": ("organization = :organization", organization),
@@ -88,6 +90,8 @@ class Jobs:
             "status": ("status = ANY(:status)", list(status) or None),
             "key": ("position(:key in object_key) > 0", key_contains),
             "since": ("created_at >= :since", since),
+            "job_ids": ("job_id = ANY(CAST(:job_ids AS uuid[]))", None if job_ids is None else list(job_ids)),
+            "id_prefix": ("starts_with(job_id::text, :id_prefix)", id_prefix),
         }
         for name, (condition, value) in given.items():
             if value is not None:

@@ -8,7 +8,7 @@ credentials that are wrong, a
 bucket that is absent, a server that does not answer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import requests
 
 READ_CHUNK_BYTES = 4 * 1024 * 1024
+_PUT_PIECE_BYTES = 1024 * 1024
+_PUT_PARTS_FROM_BYTES = 8 * 1024 * 1024
 
 
 class ObjectStore:
@@ -178,10 +180,21 @@ class ObjectStore:
         with self._errors(key):
             obstore.put(self._store, key, data)
 
-    def put_file(self, key: str, path: Path) -> None:
-        """A local file, in parts when it is large."""
+    def put_file(self, key: str, path: Path, *, sent: Callable[[int], None] = lambda _: None) -> None:
+        """A local file, in parts when it is large.
+
+        Args:
+            sent: Called with the number of bytes of every piece, from another thread perhaps.
+        """
+
+        def pieces(file: BinaryIO) -> Iterator[bytes]:
+            while piece := file.read(_PUT_PIECE_BYTES):
+                sent(len(piece))
+                yield piece
+
         with self._errors(key), path.open("rb") as file:
-            obstore.put(self._store, key, file)
+            in_parts = path.stat().st_size > _PUT_PARTS_FROM_BYTES
+            obstore.put(self._store, key, pieces(file), use_multipart=in_parts)
 
     @contextmanager
     def writer(self, key: str) -> Iterator[BinaryIO]:

@@ -131,7 +131,7 @@ def discover_tick(
         ConfigurationError, S3Unavailable, LedgerUnavailable: The tick fails with that sentence and is repeated.
     """
     moment = now()
-    note_contracts(ledger, book, moment)
+    ledger.discovery.note_contracts(book, now=moment)
     organizations = ledger.discovery.organizations()
     first_seen = ledger.discovery.first_seen()
     version = routing_version(book, organizations)
@@ -178,17 +178,6 @@ def discover_tick(
     )
     found.new += before.new
     return position.to_text(), found
-
-
-def note_contracts(ledger: Ledger, book: ContractBook, moment: datetime) -> None:
-    """Keep what contracts exist and which are broken; a contract's first sight fixes where its history ends."""
-    ledger.discovery.note_datasources(
-        {
-            **{name: (contract.version, None) for name, contract in book.contracts.items()},
-            **{name: (None, str(error)) for name, error in book.broken_datasources.items()},
-        },
-        now=moment,
-    )
 
 
 def _contract_notes(book: ContractBook, datasources: frozenset[str]) -> Iterator[str]:
