@@ -20,8 +20,6 @@ ORDER BY j.job_id
 FOR UPDATE OF j
 """)
 
-_OPEN = "('saved', 'submitted', 'succeeded', 'failed')"
-
 
 class Attempts:
     def __init__(self, engine: sa.Engine) -> None:
@@ -82,16 +80,21 @@ VALUES (:id, :datasource, 'saved', :spec_hash, CAST(:spec AS jsonb), CAST(:inter
                 {"id": attempt.attempt_id, "ids": list(attempt.expected)},
             )
 
-    def open_for(self, job_ids: Sequence[str]) -> list[Attempt]:
-        """Attempts that hold any of these jobs and are not proved, absent or given up, oldest first."""
+    def unfinished_for(self, job_ids: Sequence[str]) -> list[Attempt]:
+        """The attempts that unfinished jobs are frozen in, oldest first, whatever their state.
+
+        A judged attempt is among them when its run died between judging it and ending its jobs.
+        """
         with transaction(self._engine) as connection:
             rows = connection.execute(
-                sa.text(f"""
+                sa.text("""
 SELECT a.attempt_id, a.datasource, a.state, a.spec_hash, a.spec, a.intervals,
        jsonb_object_agg(m.job_id, m.rows_expected) AS expected
 FROM druid_attempts a JOIN attempt_jobs m USING (attempt_id)
-WHERE a.state IN {_OPEN}
-  AND a.attempt_id IN (SELECT attempt_id FROM attempt_jobs WHERE job_id = ANY(CAST(:ids AS uuid[])))
+WHERE a.attempt_id IN (
+    SELECT attempt_id FROM ingestion_jobs
+    WHERE job_id = ANY(CAST(:ids AS uuid[])) AND attempt_id IS NOT NULL
+      AND status IN ('pending', 'processing', 'retrying'))
 GROUP BY a.attempt_id
 ORDER BY a.created_at
 """),

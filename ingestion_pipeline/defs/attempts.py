@@ -22,7 +22,7 @@ from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.druid import TaskState
 from ingestion_pipeline.domain.interval import Interval
 from ingestion_pipeline.domain.job import Attempt, AttemptState, Job, Lease, Outcome
-from ingestion_pipeline.errors import IngestionError, ObjectMissing, TaskFailed, TransientError
+from ingestion_pipeline.errors import IngestionError, LeaseLost, ObjectMissing, TaskFailed, TransientError, Unproved
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages import monitor, submit
 
@@ -59,10 +59,11 @@ class Loader:
             TransientError: It cannot go on now; open attempts stay open and are resumed later.
             LeaseLost: Another run has taken over.
         """
-        for attempt in self.ledger.attempts.open_for([job.job_id for job in jobs]):
+        for attempt in self.ledger.attempts.unfinished_for([job.job_id for job in jobs]):
             held = [job for job in jobs if job.job_id in attempt.expected]
-            log.info("attempt_resumed", attempt=attempt.attempt_id, state=attempt.state, run=self.run_id)
-            self._carry_out(attempt, held, resumed=True)
+            log.info("attempt_resumed", attempt=attempt.attempt_id, state=attempt.state.value, run=self.run_id)
+            self.task_ids.append(attempt.attempt_id)
+            self._resume(attempt, held)
         # A proof of absence has freed the jobs of failed attempts; finished ones are not waiting any more.
         for encoding in ("csv", "ndjson"):
             for _ in range(MAX_ATTEMPTS):
@@ -76,7 +77,9 @@ class Loader:
                 ]
                 if not waiting:
                     break
-                self._carry_out(self._save(waiting, contract, encoding), waiting, resumed=False)
+                attempt = self._save(waiting, contract, encoding)
+                self.task_ids.append(attempt.attempt_id)
+                self._post_and_follow(attempt, waiting)
         self._give_up_on_the_rest(jobs)
 
     def _give_up_on_the_rest(self, jobs: Sequence[Job]) -> None:
@@ -132,24 +135,42 @@ class Loader:
         )
         return attempt
 
-    def _carry_out(self, attempt: Attempt, jobs: Sequence[Job], *, resumed: bool) -> None:
-        """Post, follow and prove one attempt, wherever it stands."""
-        self.task_ids.append(attempt.attempt_id)
-        if resumed and self.druid.status(attempt.attempt_id) is None:
-            # Never accepted, or accepted and its record purged: only counting can tell.
-            if not self._is_absent(attempt):
-                self._prove(attempt, jobs)
-                return
-            resumed = False
-        if not resumed and attempt.state in (AttemptState.SAVED, AttemptState.SUBMITTED):
-            try:
-                self._post(attempt, jobs)
-            except TransientError:
-                raise  # whether Druid has it is not known: the attempt stays open
-            except IngestionError as error:
-                # Refused, or its objects are gone: no task came to be.
-                self._end_badly(attempt, jobs, error)
-                return
+    def _resume(self, attempt: Attempt, jobs: Sequence[Job]) -> None:
+        """Go on with an attempt that an earlier run left, wherever it stands."""
+        if attempt.state is AttemptState.PROVED:
+            self._prove(attempt, jobs)
+        elif attempt.state is AttemptState.UNPROVED:
+            self._fail(jobs, Unproved(f"Druid does not hold what task {attempt.attempt_id} was to load."))
+        elif self.druid.status(attempt.attempt_id) is not None:
+            self._follow(attempt, jobs)
+        # Never accepted, or accepted and its record purged: only counting can tell.
+        elif not self._is_absent(attempt):
+            self._prove(attempt, jobs)
+        elif attempt.state is AttemptState.FAILED:
+            self._end_badly(attempt, jobs, TaskFailed(f"Druid task {attempt.attempt_id} failed."))
+        elif attempt.state is AttemptState.SUCCEEDED:
+            error = Unproved(
+                f"Druid task {attempt.attempt_id} had loaded {sum(attempt.expected.values())} rows, and none is there.",
+                hint="Was the datasource dropped, or its segments marked unused?",
+            )
+            self._mark(attempt, jobs, AttemptState.UNPROVED, error=error)
+            self._fail(jobs, error)
+        else:
+            self._post_and_follow(attempt, jobs)
+
+    def _post_and_follow(self, attempt: Attempt, jobs: Sequence[Job]) -> None:
+        try:
+            self._post(attempt, jobs)
+        except (TransientError, LeaseLost):
+            raise  # whether Druid has it is not known: the attempt stays open
+        except IngestionError as error:
+            # Refused, or its objects are gone: no task came to be.
+            self._end_badly(attempt, jobs, error)
+            return
+        self._follow(attempt, jobs)
+
+    def _follow(self, attempt: Attempt, jobs: Sequence[Job]) -> None:
+        """Wait for the task's end, judge it, and count."""
         status, report = monitor.follow_task(
             self.druid, attempt.attempt_id, sleep=self.sleep, clock=self.clock, progress=self._progress
         )

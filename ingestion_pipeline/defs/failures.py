@@ -10,7 +10,14 @@ import structlog
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.defs.batch import Heart, now
 from ingestion_pipeline.domain.job import Job, Status
-from ingestion_pipeline.errors import IngestionError, LeaseLost, LedgerUnavailable, PermanentError, TransientError
+from ingestion_pipeline.errors import (
+    IngestionError,
+    LeaseLost,
+    LedgerUnavailable,
+    PermanentError,
+    TaskFailed,
+    TransientError,
+)
 from ingestion_pipeline.settings import Settings
 
 OP_RETRIES = 3
@@ -51,15 +58,22 @@ def transient_errors_wait(
 
 
 def give_back(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: IngestionError, values: Settings) -> int:
-    """Let a later run take the unfinished jobs; returns how many wait."""
+    """Let a later run take the unfinished jobs; returns how many wait.
+
+    Failed tasks are counted, and a job that has had its share ends failed; an outage says nothing about the file.
+    """
     if isinstance(error, LedgerUnavailable):
         return len(heart.leases)  # the sweep finds them by their silent heartbeat
-    tries = max((job.retry_count for job in jobs), default=0)
-    wait = timedelta(seconds=min(600, 15 * 2 ** min(tries, 6)))
+    retries = {job.job_id: job.retry_count for job in jobs}
     waiting = 0
     for lease in list(heart.leases.values()):
         heart.release(lease.job_id)
+        tries = retries.get(lease.job_id, 0)
         try:
+            if isinstance(error, TaskFailed) and tries + 1 >= values.max_tries:
+                ledger.work.fail(lease, error, now=now())
+                continue
+            wait = timedelta(seconds=min(600, 15 * 2 ** min(tries, 6)))
             ledger.work.give_back(lease, error, next_try_at=now() + wait)
             waiting += 1
         except LeaseLost:
