@@ -103,7 +103,8 @@ def services(site: Site, options: Options) -> list[Service]:
             ["dagster_webserver", "-h", LOOPBACK, "-p", str(ports["dagster"]), *workspace],
             ports=(ports["dagster"],),
             url=f"http://{LOOPBACK}:{ports['dagster']}",
-            requires=("code-server",),
+            requires=(postgres.NAME,),
+            beside=("code-server",),
             waiting_for=partial(_waiting_for_webserver, site),
         ),
         service(

@@ -125,6 +125,7 @@ def _druid(
         url=url or f"http://{LOOPBACK}:{port}",
         # A JVM needs seconds before it speaks with ZooKeeper, and Druid tries again: no need to wait.
         beside=("zookeeper",) if role == "coordinator" else ("zookeeper", "druid-coordinator"),
+        after=("postgres",),
         prepare=prepare,
         waiting_for=partial(_waiting_for_indexer if role == "indexer" else _waiting_for, site, port),
         timeout_seconds=180.0,
@@ -138,6 +139,7 @@ def _common(site: Site) -> dict[str, str]:
         "druid.host": LOOPBACK,
         "druid.bindOnHost": "true",  # without it the servers listen on every interface
         "druid.server.http.numThreads": "20",
+        "druid.server.http.gracefulShutdownTimeout": "PT1S",
         "druid.startup.logging.logProperties": "false",
         "druid.zk.service.host": f"{LOOPBACK}:{site.ports['zookeeper']}",
         "druid.zk.paths.base": "/druid",

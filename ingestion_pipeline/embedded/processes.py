@@ -50,6 +50,8 @@ def start(service: Service, log_file: Path, *, now: float) -> ProcessRecord:
     Raises:
         StackError: The program cannot be executed.
     """
+    for earlier in list(_children.values()):
+        earlier.poll()  # collects what ended meanwhile
     log_file.parent.mkdir(parents=True, exist_ok=True)
     if log_file.exists() and log_file.stat().st_size > LOG_LIMIT_BYTES:
         log_file.replace(log_file.with_suffix(".log.1"))
@@ -137,10 +139,12 @@ def stop(service_stop: dict[str, tuple[ProcessRecord, signal.Signals, float]]) -
                 waiting.discard(name)
         time.sleep(0.05)
     for name, (record, _, _) in service_stop.items():
-        rest = {process.pid: process for process in [*families[name], *family(record)] if process.is_running()}
+        rest = {process.pid: process for process in [*families[name], *family(record)] if _lives(process)}
         for process in rest.values():
             _send(process, signal.SIGKILL)
-        psutil.wait_procs(rest.values(), timeout=5)
+        deadline_kill = time.monotonic() + 5
+        while any(_lives(process) for process in rest.values()) and time.monotonic() < deadline_kill:
+            time.sleep(0.02)
         child = _children.pop(record.pid, None)
         if child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,6 +161,14 @@ def kill(record: ProcessRecord, number: signal.Signals = signal.SIGKILL) -> None
         deadline = time.monotonic() + 10
         while find(record) is not None and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def _lives(process: psutil.Process) -> bool:
+    # One that ended and that its parent has not collected yet (init takes its time) is gone for us.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ingestion_pipeline.embedded.service import LOOPBACK, Service, http_status, tcp_missing
+from ingestion_pipeline.embedded.service import LOOPBACK, Service, http_status
 from ingestion_pipeline.embedded.site import Site, write_private
 from ingestion_pipeline.errors import StackError
 
@@ -35,6 +35,9 @@ def service(site: Site) -> Service:
             f"-master.port={ports['s3-master']}",
             f"-master.port.grpc={ports['s3-master-grpc']}",
             "-master.telemetry=false",
+            # A lone master that starts again waits up to twice this long before it leads; its default is 10 s.
+            "-master.electionTimeout=1s",
+            "-master.heartbeatInterval=100ms",
             "-master.volumeSizeLimitMB=1024",
             f"-volume.port={ports['s3-volume']}",
             f"-volume.port.grpc={ports['s3-volume-grpc']}",
@@ -61,6 +64,8 @@ def service(site: Site) -> Service:
         waiting_for=lambda: _waiting_for(site),
         finish=lambda: _make_bucket(site),
         timeout_seconds=60.0,
+        # After SIGTERM it has flushed at once but waits for streams between its own parts without end.
+        stop_seconds=1.5,
     )
 
 
@@ -99,7 +104,10 @@ def _waiting_for(site: Site) -> str | None:
     status, _ = http_status(site.ports["s3"], "/")
     if status != 403:
         return f"the gateway answers {status or 'nothing'} to an unsigned request, not 403"
-    return tcp_missing(site.ports["s3-volume"])
+    # Until the volume server has told the master what it holds, every read fails.
+    _, body = http_status(site.ports["s3-master"], "/dir/status")
+    known = json.loads(body).get("Topology", {}).get("DataCenters") if body else None
+    return None if known else "the volume server has not registered yet"
 
 
 def _make_bucket(site: Site) -> None:

@@ -33,6 +33,7 @@ class Service:
         url: Where a person or a client reaches it; empty where there is nothing to open.
         requires: Services that must be ready before this one starts.
         beside: Services that must run too, but may start at the same time.
+        after: Services that, if they are being started too, go first: whatever waits for them has the longer way.
         prepare: Runs before the start: writes configuration, repairs what a crash left behind.
         waiting_for: Asks the service itself; None when ready, else what is still missing.
         finish: Runs once the service is ready and before others may rely on it: roles, buckets.
@@ -50,6 +51,7 @@ class Service:
     url: str = ""
     requires: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     prepare: Callable[[], None] = field(default=_nothing)
     finish: Callable[[], None] = field(default=_nothing)
     stop_signal: Signals = SIGTERM

@@ -44,7 +44,7 @@ _STOP_ORDER = (
     ("postgres",),
 )
 _MINIMUM_FREE_BYTES = 512 * 1024 * 1024
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -227,7 +227,7 @@ class Stack:
 
     def _start_one(self, service: Service, start: _Start) -> None:
         try:
-            for name in service.requires:
+            for name in [*service.requires, *(name for name in service.after if name in start.ready)]:
                 while not start.ready[name].wait(_POLL_SECONDS):
                     if start.abort.is_set():
                         return
