@@ -8,7 +8,6 @@ dispatcher's lock, and the next tick does nothing. The cursor is an optimisation
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
