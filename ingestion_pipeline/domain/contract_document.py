@@ -171,7 +171,7 @@ def _schema_problem(details: dict[str, Any]) -> Problem:
     location = [str(part) for part in details["loc"] if part != "[key]"]
     key, kind, last = ".".join(location), details["type"], location[-1] if location else ""
     if kind == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = known_keys(location[:-1])
         return Problem(key, f"'{last}' is not a key here", suggestion(last, known) or f"Keys: {', '.join(known)}.")
     if kind == "missing":
         return Problem(key, f"'{last}' is missing", "Add it.")
@@ -190,7 +190,8 @@ def _schema_problem(details: dict[str, Any]) -> Problem:
     return Problem(key, message[:1].lower() + message[1:])
 
 
-def _known_keys(location: list[str]) -> list[str]:
+def known_keys(location: list[str]) -> list[str]:
+    """The keys that may stand at a path of the document."""
     model: type[BaseModel] = ContractDocument
     children: Mapping[str, type[BaseModel]] = {
         "files": _File,

@@ -1,11 +1,15 @@
 """Contracts: what is written is what is meant, and a mistake is told with its file, line and key."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from ingestion_pipeline.adapters.contracts import load_contract, load_contracts
 from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.domain.contract_checks import CHECKS
+from ingestion_pipeline.domain.contract_document import ContractDocument, known_keys
 from ingestion_pipeline.errors import ConfigurationError, ContractError
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline_tests.unit.contracts import contract_of, problems_of
@@ -166,3 +170,22 @@ def test_panderas_long_names_and_all_argument_styles_mean_the_same():
     ]
     assert len({repr(contract.columns[1].checks) for contract in ranges}) == 1
     assert check(ge=1).columns == check(greater_than_or_equal_to={"min_value": 1}).columns
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("page", ["reference/contract.md", "how-to/add-a-datasource.md"])
+def test_contracts_shown_in_the_documentation_are_right(page, tmp_path):
+    text = textwrap.dedent(re.findall(r"```yaml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)[0])
+    name = re.findall(r"^ *datasource: (\w+)", text, re.MULTILINE)[0]
+    assert load_contract(write(tmp_path, name, text=text)).datasource == name
+
+
+def test_the_reference_has_every_key_check_and_rule():
+    text = (DOCS / "reference/contract.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"`([a-z_]+)`", text))
+    assert set(ContractDocument.model_fields) - words == set()
+    assert set(CHECKS) - words == set()
+    for part in ("columns", "format", "time", "reject", "druid"):
+        assert set(known_keys([part])) - words - {"column", "min", "max", "keep"} == set()

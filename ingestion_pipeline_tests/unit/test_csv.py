@@ -1,6 +1,7 @@
 """Delimited text: whatever a CSV writer writes is read back, and damage costs one record."""
 
 import gzip
+import threading
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats import open_rows
+from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.compression import compression_of, decompressed
 from ingestion_pipeline.formats.records import Dialect, split_block
 from ingestion_pipeline_tests.unit.contracts import contract_of, in_pieces
@@ -214,3 +216,25 @@ def test_a_bomb_is_unpacked_in_small_pieces(compress):
     bomb = compress(b"0" * 200_000_000)
     pieces = decompressed([bomb], compression_of(bomb))
     assert max(len(next(pieces)) for _ in range(3)) <= 40_000_000
+
+
+def test_read_ahead_keeps_order_raises_in_place_and_ends_with_its_consumer():
+    closed = threading.Event()
+
+    def items():
+        try:
+            yield from range(5)
+            raise ValueError("late")
+        finally:
+            closed.set()
+
+    seen = []
+    with pytest.raises(ValueError, match="late"):
+        for item in ahead(items()):
+            seen.append(item)
+    assert seen == [0, 1, 2, 3, 4]
+    closed.clear()
+    stream = ahead(items())
+    assert next(stream) == 0
+    stream.close()
+    assert closed.wait(5)

@@ -156,11 +156,15 @@ class _Validation:
         self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: UniqueKeys
     ) -> Violation | None:
         """Rows that repeat the key of an earlier good row: a rejected row is not loaded, so it claims no key."""
-        good = pl.int_range(typed.height, eager=True) if rejected is None else (~rejected).arg_true()
-        first = keys.add(typed.select(self._contract.unique)[good], lines.gather(good))
+        own = typed.select(self._contract.unique)
+        if rejected is None:
+            first = keys.add(own, lines)
+        else:
+            good = (~rejected).arg_true()
+            found = keys.add(own[good], lines.gather(good))
+            first = pl.repeat(None, typed.height, dtype=pl.Int64, eager=True).scatter(good, found)
         if first.null_count() == len(first):
             return None
-        first = pl.repeat(None, typed.height, dtype=pl.Int64, eager=True).scatter(good, first)
         reasons = pl.select(pl.format("repeats line {}", first)).to_series()
         return Violation("unique", self._contract.unique, "repeats an earlier line", first.is_not_null(), reasons)
 
@@ -173,7 +177,7 @@ class _Validation:
             report.preview.extend(head.to_dicts())
         unit = _TRUNCATION[self._contract.druid.segment_granularity]
         moments = rows.select(moment=time_expression(self._contract)).to_series()
-        self._time_chunks.update(moments.dt.truncate(unit).unique().to_list())
+        self._time_chunks.update(moments.unique().dt.truncate(unit).unique().to_list())
         low, high = moments.min(), moments.max()
         assert isinstance(low, datetime)
         assert isinstance(high, datetime)
