@@ -48,6 +48,7 @@ lint: $(READY) ## Linter, formatter, types, import contracts, models against mig
 
 lock: $(READY) ## Resolve the dependencies anew and write the lock files
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade --all-extras pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c requirements.lock pyproject.toml -o deploy/requirements.lock
 	@printf 'setuptools>=75\nuv\n' | $(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade - -o build-requirements.lock
 
 # Some tests look at Dagster's pages in a real browser.
