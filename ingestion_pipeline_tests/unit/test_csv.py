@@ -228,11 +228,11 @@ def test_read_ahead_keeps_order_raises_in_place_and_ends_with_its_consumer():
         finally:
             closed.set()
 
-    seen = []
+    stream = ahead(items())
+    assert [next(stream) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(ValueError, match="late"):
-        for item in ahead(items()):
-            seen.append(item)
-    assert seen == [0, 1, 2, 3, 4]
+        next(stream)
+    assert closed.wait(5)
     closed.clear()
     stream = ahead(items())
     assert next(stream) == 0
