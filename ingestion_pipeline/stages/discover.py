@@ -73,15 +73,18 @@ class Cursor:
         """A cursor that cannot be read starts over: it is an optimisation."""
         try:
             data = json.loads(text or "{}")
-            return cls(
+            cursor = cls(
                 cold_after=str(data.get("cold_after", "")),
                 walked_whole=bool(data.get("walked_whole", False)),
-                hot_index=int(data.get("hot_index", 0)),
+                hot_index=max(0, int(data.get("hot_index", 0))),
                 hot_after=str(data.get("hot_after", "")),
                 tails={str(key): str(value) for key, value in dict(data.get("tails", {})).items()},
             )
-        except (ValueError, TypeError, AttributeError):
+            # Keys go into URLs: a text that UTF-8 cannot carry would end every tick.
+            "".join([cursor.cold_after, cursor.hot_after, *cursor.tails.values()]).encode()
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
+        return cursor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

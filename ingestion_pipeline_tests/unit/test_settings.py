@@ -1,0 +1,64 @@
+"""Settings: where values come from, which one wins, and that secrets do not show."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ingestion_pipeline.embedded.site import env_file_text
+from ingestion_pipeline.settings import DATA_DIR_VARIABLE, Settings, load_settings
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"INGESTION_{name.upper()}", raising=False)
+    return tmp_path
+
+
+def test_without_anything_set_the_defaults_hold(data_dir: Path) -> None:
+    assert load_settings() == Settings()
+
+
+def test_a_running_stack_is_found_by_its_file_and_the_environment_wins_over_it(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data_dir / "stack.env").write_text("INGESTION_S3_BUCKET=from-file\nINGESTION_S3_REGION=from-file\n")
+    monkeypatch.setenv("INGESTION_S3_REGION", "from-environment")
+
+    values = load_settings()
+
+    assert (values.s3_bucket, values.s3_region) == ("from-file", "from-environment")
+
+
+def test_the_file_that_the_stack_writes_is_read_back_as_it_is(data_dir: Path) -> None:
+    secret = "with $dollar, #hash, =, \\ and spaces"
+    (data_dir / "stack.env").write_text(env_file_text({"INGESTION_S3_SECRET_ACCESS_KEY": secret}))
+
+    found = load_settings().s3_secret_access_key
+
+    assert found is not None
+    assert found.get_secret_value() == secret
+
+
+def test_a_value_of_the_wrong_type_is_named(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGESTION_BATCH_MAX_FILES", "many")
+    with pytest.raises(ValidationError, match="batch_max_files"):
+        load_settings()
+
+
+def test_no_secret_shows_when_settings_are_printed(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+    for name in secrets:
+        monkeypatch.setenv(f"INGESTION_{name.upper()}", "hush-hush")
+
+    values = load_settings()
+
+    assert {"ledger_url", "s3_secret_access_key", "druid_password"} <= set(secrets)
+    assert "hush" not in repr(values) + str(values.model_dump()) + values.model_dump_json()
+
+
+def test_what_is_not_a_secret_by_type_has_no_secret_by_name() -> None:
+    plain = [name for name, field in Settings.model_fields.items() if "SecretStr" not in str(field.annotation)]
+    assert not [name for name in plain if any(word in name for word in ("password", "secret", "token", "_key"))]
