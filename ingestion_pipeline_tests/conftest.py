@@ -1,7 +1,7 @@
 """Fixtures that start the real stack, once a session and only as far as a test asks for it.
 
-What belongs here: the one `Stack` of the session and the views of it (`postgres`, `s3`, `stack`). What does
-not: data and helpers of single test packages. All fixtures share one stack on free ports in a temporary
+What belongs here: the one `Stack` of the session and the views of it (`postgres`, `s3`, `stack`, `system`). What
+does not: data and helpers of single test packages. All fixtures share one stack on free ports in a temporary
 directory: asking for `postgres` starts PostgreSQL alone (seconds), asking for `stack` later adds the rest
 to the same servers.
 """
@@ -9,11 +9,16 @@ to the same servers.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ingestion_pipeline.embedded import postgres as embedded_postgres
 from ingestion_pipeline.embedded.stack import DRUID, Stack
+from ingestion_pipeline_tests.guarantees.surroundings import stack_options
+
+if TYPE_CHECKING:
+    from ingestion_pipeline_tests.guarantees.system import System
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class LedgerDatabase:
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The session's stack, with nothing started yet."""
-    stack = Stack(tmp_path_factory.mktemp("stack"), use_free_ports=True)
+    root = tmp_path_factory.mktemp("stack")
+    stack = Stack(root, use_free_ports=True, **stack_options(tmp_path_factory.mktemp("surroundings")))
     yield stack
     stack.down()
 
@@ -103,3 +109,14 @@ def stack(embedded: Stack) -> Stack:
     """The session's stack, everything running."""
     embedded.up()
     return embedded
+
+
+@pytest.fixture(scope="session")
+def system(stack: Stack) -> Iterator["System"]:
+    """The running stack with an organization and every contract seen: ready for files."""
+    from ingestion_pipeline_tests.guarantees.system import System
+
+    system = System(stack)
+    system.get_ready()
+    yield system
+    system.close()
