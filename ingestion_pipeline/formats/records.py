@@ -78,7 +78,7 @@ class Block:
     consumed: int
     line_count: int
     _source: str
-    _starts: pl.Series
+    _starts: list[int]
     _line_counts: dict[int, int]  # of records with line breaks in them, by first line
 
     def original(self, rows: pl.Series) -> pl.Series:
@@ -86,8 +86,8 @@ class Block:
         texts = []
         for line in self.lines.gather(rows).to_list():
             after = line + self._line_counts.get(line, 1)
-            end = int(self._starts[after]) if after < len(self._starts) else len(self._source)
-            texts.append(without_line_end(self._source[int(self._starts[line]) : end]))
+            end = self._starts[after] if after < len(self._starts) else len(self._source)
+            texts.append(without_line_end(self._source[self._starts[line] : end]))
         return pl.Series(texts, dtype=pl.String)
 
 
@@ -149,7 +149,7 @@ def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Bloc
         lines = lines.head(len(lines) - 1)
     suspicious = ~lines.str.contains(_whole_record(dialect, width)) | lines.is_in(["", "\r"])
     lengths = lines.str.len_bytes() if text.isascii() else lines.str.len_chars()
-    starts = (lengths.cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0)
+    starts = (lengths.cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0).to_list()
     return _Walk(text, dialect, width, suspicious, starts, final).run()
 
 
@@ -161,7 +161,7 @@ class _Walk:
     dialect: Dialect
     width: int
     suspicious: pl.Series
-    starts: pl.Series
+    starts: list[int]
     final: bool
 
     def run(self) -> Block:
@@ -203,7 +203,7 @@ class _Walk:
         )
 
     def _start(self, line: int) -> int:
-        return int(self.starts[line]) if line < len(self.starts) else len(self.text)
+        return self.starts[line] if line < len(self.starts) else len(self.text)
 
     def _slice(self, first: int, after: int) -> str:
         return self.text[self._start(first) : self._start(after)] if after > first else ""
@@ -214,8 +214,12 @@ class _Walk:
         None: a record that goes on after the end of the text.
         """
         start = self._start(line)
-        if self._slice(line, line + 1).strip("\r\n") == "":
+        text = self._slice(line, line + 1)
+        if text.strip("\r\n") == "":
             return "blank", 1, ""
+        if self.dialect.quote is None or self.dialect.quote not in text:
+            # Nothing but the number of cells can be wrong; a file may be full of such lines.
+            return "malformed", 1, f"{text.count(self.dialect.delimiter) + 1} cells instead of {self.width}"
         parsed = parse_record(self.text, start, self.dialect)
         if isinstance(parsed, Broken):
             if parsed.unclosed and not self.final and len(self.text) - start < MAX_RECORD_CHARACTERS:
@@ -224,7 +228,7 @@ class _Walk:
         if len(parsed.cells) != self.width:
             # If a line after the first is a record by itself, an open quote has swallowed it: free it.
             swallowed = range(line + 1, line + parsed.line_count)
-            line_count = 1 if any(not self.suspicious[i] for i in swallowed) else parsed.line_count
+            line_count = 1 if not all(self.suspicious[i] for i in swallowed) else parsed.line_count
             return "malformed", line_count, f"{len(parsed.cells)} cells instead of {self.width}"
         if parsed.literal_quote:
             return "record", parsed.line_count, _quoted(parsed, self.dialect)
