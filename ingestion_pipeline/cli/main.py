@@ -15,9 +15,15 @@ from ingestion_pipeline.errors import IngestionError
 # A module is imported only when one of its commands is called, or for the list of all (`--help`).
 MODULES: Mapping[str, tuple[str, ...]] = {
     "stack": ("up", "down", "status", "logs"),
+    "demo": ("demo",),
+    "upload": ("upload",),
+    "jobs": ("jobs",),
+    "query": ("query",),
+    "contract": ("contract",),
+    "organizations": ("organizations",),
 }
 # Modules whose commands are words after the module's name: `contract check`.
-GROUPS = frozenset({"contract"})
+GROUPS = frozenset({"contract", "organizations"})
 
 HELP = "Files from S3 into Apache Druid, with a ledger, row errors and a proof by count."
 

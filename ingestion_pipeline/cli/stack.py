@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from ingestion_pipeline.embedded.stack import ServiceStatus, StackEvent, UpReport
+    from ingestion_pipeline.embedded.report import ServiceStatus, StackEvent, UpReport
 
 app = typer.Typer()
 

@@ -9,7 +9,7 @@ import http.client
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -97,6 +97,7 @@ def services(site: Site, options: Options) -> list[Service]:
             beside=(s3.NAME,),
             prepare=partial(_write_home, home),
             waiting_for=partial(_waiting_for_code_server, ports["code-server"]),
+            telling=root_cause,
         ),
         service(
             "dagster-webserver",
@@ -116,6 +117,14 @@ def services(site: Site, options: Options) -> list[Service]:
             waiting_for=partial(_waiting_for_daemon, site),
         ),
     ]
+
+
+def root_cause(lines: Sequence[str]) -> Sequence[str]:
+    """The end of the first traceback of a chain: the error in the definitions, not Dagster's around it."""
+    for number, line in enumerate(lines):
+        if line.startswith("The above exception was the direct cause"):
+            return lines[max(0, number - 6) : number]
+    return lines[-12:]
 
 
 def _home(site: Site) -> Path:

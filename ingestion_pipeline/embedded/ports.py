@@ -6,12 +6,15 @@ not: remembering them (`site`). Everything listens on loopback only.
 
 import random
 import socket
+import time
 from collections.abc import Iterable, Mapping
 
 import psutil
 
 from ingestion_pipeline.embedded.service import LOOPBACK
 from ingestion_pipeline.errors import StackError
+
+_LINGER_SECONDS = 5.0
 
 DEFAULT_PORTS: Mapping[str, int] = {
     "dagster": 3000,
@@ -91,12 +94,19 @@ def holder(port: int) -> str:
 def require_free(service: str, ports: Iterable[int]) -> None:
     """Check that a service can have its ports.
 
+    A port that nobody listens on, and that is taken all the same, is given a moment: the threads of a killed
+    server hold its sockets a little longer than its process is to be seen.
+
     Raises:
         StackError: One is taken; names the port and, where known, the program that holds it.
     """
+    deadline = time.monotonic() + _LINGER_SECONDS
     for port in ports:
-        if is_taken(port):
+        while is_taken(port):
             by = holder(port)
+            if not by and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
             raise StackError(
                 f"{service} cannot start: port {port} is taken{' by ' + by if by else ''}.",
                 hint="Stop that program, or choose other ports: `ingestion-pipeline up --free-ports` "

@@ -20,6 +20,10 @@ def _nothing() -> None:
     return None
 
 
+def _last_twelve(lines: Sequence[str]) -> Sequence[str]:
+    return lines[-12:]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """One background process of the stack.
@@ -37,6 +41,7 @@ class Service:
         prepare: Runs before the start: writes configuration, repairs what a crash left behind.
         waiting_for: Asks the service itself; None when ready, else what is still missing.
         finish: Runs once the service is ready and before others may rely on it: roles, buckets.
+        telling: The lines of its log that tell why it ended, out of the last hundred.
         stop_signal: What asks it to end in good order.
         timeout_seconds: How long a start may take.
         stop_seconds: How long a stop may take before SIGKILL.
@@ -54,6 +59,7 @@ class Service:
     after: tuple[str, ...] = ()
     prepare: Callable[[], None] = field(default=_nothing)
     finish: Callable[[], None] = field(default=_nothing)
+    telling: Callable[[Sequence[str]], Sequence[str]] = field(default=_last_twelve)
     stop_signal: Signals = SIGTERM
     timeout_seconds: float = 120.0
     stop_seconds: float = 6.0

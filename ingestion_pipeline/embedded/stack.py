@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ import structlog
 from ingestion_pipeline.embedded import dagster_services, druid, postgres, processes, s3, site
 from ingestion_pipeline.embedded.ports import DEFAULT_PORTS, free_ports, is_taken, require_free, with_overrides
 from ingestion_pipeline.embedded.processes import ProcessRecord
+from ingestion_pipeline.embedded.report import Progress, ServiceStatus, StackEvent, UpReport
 from ingestion_pipeline.embedded.service import Service
 from ingestion_pipeline.embedded.site import Site
 from ingestion_pipeline.errors import IngestionError, StackError
@@ -47,44 +48,6 @@ _MINIMUM_FREE_BYTES = 512 * 1024 * 1024
 _POLL_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackEvent:
-    """A step of a start: `state` is ``downloading``, ``starting``, ``ready`` or ``failed``."""
-
-    service: str
-    state: str
-    seconds: float = 0.0
-    detail: str = ""
-    done: int = 0
-    total: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpReport:
-    """How long a start took; downloads are told apart, for they depend on the network."""
-
-    seconds: float
-    download_seconds: float
-    service_seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServiceStatus:
-    """A service as `status` shows it; `state` is ``ready``, ``unready``, ``dead`` or ``stopped``."""
-
-    service: str
-    state: str
-    pid: int | None
-    port: int
-    url: str
-    rss_bytes: int
-    peak_rss_bytes: int
-    uptime_seconds: float
-
-
-Progress = Callable[[StackEvent], None]
 
 
 def _silent(event: StackEvent) -> None:
@@ -272,7 +235,7 @@ class Stack:
 
     def _failure(self, service: Service, record: ProcessRecord, what: str) -> StackError:
         log_file = self.site.log_file(service.name)
-        lines = processes.last_lines(log_file, offset=record.log_offset)
+        lines = list(service.telling(processes.last_lines(log_file, offset=record.log_offset, count=100)))
         shown = "".join(f"\n  | {line}" for line in lines) or "\n  | (it wrote nothing)"
         return StackError(
             f"{service.name} {what}. Its last log lines:{shown}\n",

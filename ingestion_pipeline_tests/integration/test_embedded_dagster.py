@@ -33,7 +33,7 @@ def test_another_module_is_served_and_a_broken_one_stops_the_start(tmp_path: Pat
     (tmp_path / "broken_definitions.py").write_text("raise RuntimeError('a telling message')\n")
     extra = {"PYTHONPATH": str(tmp_path), "SAMPLE": "given"}
     root = tmp_path / "stack"
-    with pytest.raises(StackError, match="definitions cannot be loaded") as caught:
+    with pytest.raises(StackError, match="code-server ended while it started") as caught:
         Stack(root, use_free_ports=True, module="broken_definitions", extra_environment=extra).up(only=DAGSTER)
     assert "a telling message" in caught.value.message
 

@@ -71,6 +71,7 @@ def test_druid_answers_on_loopback_only_and_names_its_modules(druid: Stack) -> N
     import psutil
 
     pids = {druid.pid(name) for name in ("druid-coordinator", "druid-broker", "druid-historical", "druid-indexer")}
+    assert None not in pids
     listening = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in pids]
     assert {connection.laddr.ip for connection in listening} <= {"127.0.0.1", "::ffff:127.0.0.1"}
     assert len(listening) >= 4
