@@ -32,6 +32,8 @@ from ingestion_pipeline.embedded.site import Site
 from ingestion_pipeline.errors import IngestionError, StackError
 from ingestion_pipeline.settings import data_dir
 
+__all__ = ["DAGSTER", "DRUID", "SERVICES", "Progress", "ServiceStatus", "Stack", "StackEvent", "UpReport"]
+
 DRUID = ("zookeeper", "druid-coordinator", "druid-indexer", "druid-historical", "druid-broker")
 DAGSTER = ("code-server", "dagster-webserver", "dagster-daemon")
 SERVICES = ("postgres", "s3", *DRUID, *DAGSTER)
