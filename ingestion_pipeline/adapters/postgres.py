@@ -6,6 +6,8 @@ What belongs here: the connection, its errors, and what is shared by the sides. 
 """
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -94,14 +96,28 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def as_json(value: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> str:
-    """JSON text for a JSONB parameter; NUL characters, which JSONB refuses, become the replacement character."""
-    return json.dumps(value, default=_encode, ensure_ascii=False).replace("\\u0000", "\ufffd")
+    """JSON text for a JSONB parameter: any text in it as PostgreSQL can hold it, any value that JSON lacks as text."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
 
 
-def _encode(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _plain(value: object) -> object:
+    # Cleaned before it is written, not after: in JSON the text "\\u0000" and the character NUL look alike.
+    if isinstance(value, str):
+        return clean_text(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {clean_text(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else clean_text(str(value))
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean_text(text: str) -> str:
-    """Text as PostgreSQL can hold it."""
-    return text.replace("\x00", "\ufffd")
+    """Text as PostgreSQL can hold it: NUL and halves of surrogate pairs become the replacement character."""
+    return _UNSTORABLE.sub("\ufffd", text)

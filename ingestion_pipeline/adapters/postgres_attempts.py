@@ -157,7 +157,11 @@ WHERE attempt_id = :id
             )
             if state is AttemptState.ABSENT:
                 connection.execute(
-                    sa.text("UPDATE ingestion_jobs SET attempt_id = NULL WHERE attempt_id = :id"), {"id": attempt_id}
+                    sa.text(
+                        "UPDATE ingestion_jobs SET attempt_id = NULL WHERE attempt_id = :id "
+                        "AND job_id IN (SELECT job_id FROM attempt_jobs WHERE attempt_id = :id)"
+                    ),
+                    {"id": attempt_id},
                 )
 
     def count_of_job(self, job_ids: Sequence[str]) -> int:

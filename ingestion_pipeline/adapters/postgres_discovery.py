@@ -1,5 +1,6 @@
 """Discovery: uploads enter the ledger once, whoever saw them first; objects without a home are kept apart."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,6 +13,8 @@ from ingestion_pipeline.domain.contract import ContractBook
 from ingestion_pipeline.domain.job import Lane, Priority
 from ingestion_pipeline.domain.upload import StoredObject, Upload
 
+MAX_KEY_BYTES = 1024
+
 # Routing of one listing's page, handed over as one JSON document: one round trip for 1,000 objects.
 _ROWS = """
     jsonb_to_recordset(CAST(:rows AS jsonb)) AS u(
@@ -20,13 +23,24 @@ _ROWS = """
         partition_day date, warnings jsonb)
 """
 
+# A version that has a row already is not bound to an announcement too: there is one row per version.
+_KNOWN = """
+    SELECT FROM ingestion_jobs k
+    WHERE k.bucket = u.bucket AND k.object_key = u.object_key AND k.datasource = u.datasource
+      AND k.organization = u.organization AND k.version_id = u.version_id AND k.etag = u.etag
+      AND k.last_modified = u.last_modified AND k.cause IN ('discovered', 'uploaded') AND k.arrived_at IS NOT NULL
+"""
+
 _BIND_AWAITED = sa.text(f"""
 UPDATE ingestion_jobs j
 SET etag = u.etag, version_id = u.version_id, size_bytes = u.size_bytes, last_modified = u.last_modified,
     arrived_at = :now
 FROM {_ROWS}
-WHERE j.arrived_at IS NULL AND j.status = 'pending' AND j.bucket = u.bucket AND j.object_key = u.object_key
-  AND j.datasource = u.datasource AND j.organization = u.organization
+WHERE j.arrived_at IS NULL AND NOT EXISTS ({_KNOWN}) AND j.job_id = (
+    SELECT a.job_id FROM ingestion_jobs a
+    WHERE a.arrived_at IS NULL AND a.status = 'pending' AND a.bucket = u.bucket AND a.object_key = u.object_key
+      AND a.datasource = u.datasource AND a.organization = u.organization
+    ORDER BY a.created_at DESC, a.job_id LIMIT 1)
 RETURNING j.job_id
 """)
 
@@ -37,11 +51,7 @@ INSERT INTO ingestion_jobs (
 SELECT u.job_id, u.organization, u.datasource, u.bucket, u.object_key, u.version_id, u.etag, u.size_bytes,
        u.last_modified, u.file_name, 'discovered', u.lane, u.priority, u.partition_day, u.warnings, :now, :now
 FROM {_ROWS}
-WHERE NOT EXISTS (
-    SELECT FROM ingestion_jobs j
-    WHERE j.bucket = u.bucket AND j.object_key = u.object_key AND j.datasource = u.datasource
-      AND j.organization = u.organization AND j.version_id = u.version_id AND j.etag = u.etag
-      AND j.last_modified = u.last_modified AND j.cause IN ('discovered', 'uploaded') AND j.arrived_at IS NOT NULL)
+WHERE NOT EXISTS ({_KNOWN})
 ON CONFLICT DO NOTHING
 RETURNING job_id
 """)
@@ -165,7 +175,7 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
                 "organization": upload.organization,
                 "datasource": upload.datasource,
                 "bucket": upload.bucket,
-                "object_key": clean_text(upload.stored.key),
+                "object_key": storable_key(upload.stored.key),
                 "version_id": upload.stored.version_id,
                 "etag": upload.stored.etag,
                 "size_bytes": upload.stored.size_bytes,
@@ -178,6 +188,8 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
             }
             for (upload, lane), job_id in zip(uploads, job_ids, strict=False)
         ]
+        # In one order, whoever enters: two that enter the same objects at once must not wait for each other.
+        rows.sort(key=lambda row: (row["object_key"], row["version_id"], row["etag"]))
         parameters = {"rows": as_json(rows), "now": now}
         with transaction(self._engine) as connection:
             arrived = connection.execute(_BIND_AWAITED, parameters).scalars().all()
@@ -225,10 +237,10 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         """Keep objects that no contract or organization claims; returns the keys that are new or changed."""
         if not objects:
             return []
-        rows = [
-            {
+        rows = {
+            storable_key(item.stored.key): {
                 "bucket": item.bucket,
-                "object_key": clean_text(item.stored.key),
+                "object_key": storable_key(item.stored.key),
                 "etag": item.stored.etag,
                 "size_bytes": item.stored.size_bytes,
                 "last_modified": item.stored.last_modified,
@@ -236,9 +248,9 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
                 "message": item.message,
             }
             for item in objects
-        ]
+        }
         with transaction(self._engine) as connection:
-            parameters = {"rows": as_json(rows), "routing_version": routing_version, "now": now}
+            parameters = {"rows": as_json(list(rows.values())), "routing_version": routing_version, "now": now}
             return list(connection.execute(_UNMATCHED, parameters).scalars())
 
     def unmatched_to_look_at(self, bucket: str, *, routing_version: str, limit: int) -> list[StoredObject]:
@@ -264,5 +276,14 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         with transaction(self._engine) as connection:
             connection.execute(
                 sa.text("DELETE FROM unmatched_objects WHERE bucket = :bucket AND object_key = ANY(:keys)"),
-                {"bucket": bucket, "keys": [clean_text(key) for key in keys]},
+                {"bucket": bucket, "keys": [storable_key(key) for key in keys]},
             )
+
+
+def storable_key(key: str) -> str:
+    """The key as the ledger's indexes can hold it; S3's own limit is lower, other servers have none."""
+    clean = clean_text(key)
+    if len(clean.encode()) <= MAX_KEY_BYTES:
+        return clean
+    digest = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{clean.encode()[:MAX_KEY_BYTES].decode('utf-8', 'ignore')}…{digest}"

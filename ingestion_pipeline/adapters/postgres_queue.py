@@ -17,8 +17,8 @@ from ingestion_pipeline.domain.job import Lane, Priority
 
 _DISPATCH_LOCK = "ingestion-pipeline dispatch"
 
-# In the queue: arrived, unclaimed, due, of a datasource whose contract works, and no other version of its
-# key claimed. A job with an attempt is never superseded: Druid may hold its rows.
+# In the queue: arrived, unclaimed, due, of a datasource whose contract works, and its key free: no other version
+# claimed or, with an attempt still open, on its way into Druid. A job with an attempt is never superseded.
 _WAITING = """
     j.status IN ('pending', 'retrying') AND j.claim_token IS NULL AND j.arrived_at IS NOT NULL
     AND (j.next_try_at IS NULL OR j.next_try_at <= :now)
@@ -27,7 +27,19 @@ _KEY_FREE = """
     NOT EXISTS (
         SELECT FROM ingestion_jobs l
         WHERE l.bucket = j.bucket AND l.object_key = j.object_key AND l.datasource = j.datasource
-          AND l.claim_token IS NOT NULL AND l.status IN ('pending', 'processing', 'retrying'))
+          AND l.job_id <> j.job_id AND l.status IN ('pending', 'processing', 'retrying')
+          AND (l.claim_token IS NOT NULL OR (l.attempt_id IS NOT NULL AND j.attempt_id IS NULL)))
+"""
+# A frozen batch goes on whole or not at all: once its attempt is judged, nobody comes back for a job left out.
+_WHOLE = """
+    (j.attempt_id IS NULL OR NOT EXISTS (
+        SELECT FROM attempt_jobs m JOIN ingestion_jobs s USING (job_id)
+        WHERE m.attempt_id = j.attempt_id AND s.attempt_id = j.attempt_id
+          AND s.status IN ('pending', 'processing', 'retrying')
+          AND (s.status = 'processing' OR s.claim_token IS NOT NULL OR s.next_try_at > :now OR EXISTS (
+              SELECT FROM ingestion_jobs l
+              WHERE l.bucket = s.bucket AND l.object_key = s.object_key AND l.datasource = s.datasource
+                AND l.claim_token IS NOT NULL AND l.status IN ('pending', 'processing', 'retrying')))))
 """
 _NEWER_VERSION = """
     EXISTS (
@@ -60,9 +72,18 @@ CROSS JOIN LATERAL (
 
 _CLAIM = sa.text(f"""
 UPDATE ingestion_jobs j
-SET claim_token = :token, claimed_at = :now, waiting_reason = NULL, lease_run_id = NULL, heartbeat_at = NULL
-WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE}
+SET claim_token = :token, claimed_at = :now, waiting_reason = NULL, lease_run_id = NULL, heartbeat_at = NULL,
+    lane = CASE j.lane WHEN 'history' THEN 'backfill' ELSE j.lane END
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE} AND {_WHOLE}
 RETURNING j.job_id
+""")
+
+_FROZEN_WITH = sa.text("""
+SELECT s.job_id
+FROM ingestion_jobs j
+JOIN attempt_jobs m ON m.attempt_id = j.attempt_id
+JOIN ingestion_jobs s ON s.job_id = m.job_id AND s.attempt_id = j.attempt_id
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND s.status IN ('pending', 'retrying')
 """)
 
 _SUPERSEDE = sa.text(f"""
@@ -134,11 +155,13 @@ class Queue:
             return len(connection.execute(_SUPERSEDE, {"job_ids": list(job_ids), "now": now}).all())
 
     def claim(self, job_ids: Sequence[str], *, token: str, now: datetime) -> list[str]:
-        """Promise jobs to the run that will name `token`; returns those that were free."""
+        """Promise jobs to the run that will name `token`; returns those that were free.
+
+        A job of a frozen batch brings the batch's other unfinished jobs along, or is not free.
+        """
         with transaction(self._engine) as connection:
             _lock_claims(connection)
-            parameters = {"job_ids": list(job_ids), "token": token, "now": now}
-            return [str(job_id) for job_id in connection.execute(_CLAIM, parameters).scalars()]
+            return _claim(connection, job_ids, token=token, now=now)
 
     def claim_day(
         self, *, datasource: str, days: Sequence[date], token: str, now: datetime, max_files: int, max_bytes: int
@@ -172,7 +195,7 @@ ORDER BY j.created_at, j.job_id
                 if row.position <= max_files and (row.position == 1 or row.bytes_so_far <= max_bytes)
             ]
             rest = [str(row.job_id) for row in waiting if str(row.job_id) not in set(mine) and row.lane == "history"]
-            claimed = connection.execute(_CLAIM, {"job_ids": mine, "token": token, "now": now}).scalars().all()
+            claimed = _claim(connection, mine, token=token, now=now)
             if rest:
                 connection.execute(
                     sa.text(
@@ -181,7 +204,7 @@ ORDER BY j.created_at, j.job_id
                     ),
                     {"ids": rest},
                 )
-            return [str(job_id) for job_id in claimed], len(rest)
+            return claimed, len(rest)
 
     def open_claims(self) -> list[Claim]:
         with transaction(self._engine) as connection:
@@ -264,21 +287,6 @@ WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying') A
                 {"token": token, "reason": reason, "now": now},
             ).rowcount
 
-    def attempt_members(self, attempt_ids: Sequence[str]) -> dict[str, list[str]]:
-        """Unfinished jobs of frozen batches: they run again together or not at all."""
-        if not attempt_ids:
-            return {}
-        with transaction(self._engine) as connection:
-            rows = connection.execute(
-                sa.text(
-                    "SELECT attempt_id, array_agg(job_id::text) AS job_ids FROM ingestion_jobs "
-                    "WHERE attempt_id = ANY(:ids) AND status IN ('pending', 'processing', 'retrying') "
-                    "GROUP BY attempt_id"
-                ),
-                {"ids": list(attempt_ids)},
-            )
-            return {row.attempt_id: list(row.job_ids) for row in rows}
-
     def note_dependency(self, name: str, problem: str | None, *, now: datetime) -> tuple[datetime | None, bool]:
         """Remember whether an outside system answers.
 
@@ -331,6 +339,13 @@ WHERE arrived_at IS NULL AND status = 'pending' AND created_at < :before
 def _lock_claims(connection: sa.Connection) -> None:
     """Claimers take turns: the check that a key is free and the claim are one step."""
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ingestion-pipeline claims'))"))
+
+
+def _claim(connection: sa.Connection, job_ids: Sequence[str], *, token: str, now: datetime) -> list[str]:
+    frozen = connection.execute(_FROZEN_WITH, {"job_ids": list(job_ids)}).scalars()
+    together = sorted({*job_ids, *map(str, frozen)})
+    claimed = connection.execute(_CLAIM, {"job_ids": together, "token": token, "now": now})
+    return [str(job_id) for job_id in claimed.scalars()]
 
 
 def fresh_token(random_id: UUID) -> str:

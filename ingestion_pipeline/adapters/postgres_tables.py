@@ -191,6 +191,7 @@ ingestion_jobs = sa.Table(
         postgresql_where=sa.text("claim_token IS NOT NULL AND status IN ('pending', 'processing', 'retrying')"),
     ),
     sa.Index("ix_ingestion_jobs_day", "datasource", "partition_day", "status"),
+    sa.Index("ix_ingestion_jobs_key", "bucket", "object_key"),
     sa.Index("ix_ingestion_jobs_latest", "organization", "created_at"),
     sa.Index("ix_ingestion_jobs_run", "run_id"),
     sa.Index(

@@ -190,11 +190,15 @@ RETURNING j.job_id
         )
 
     def give_back(self, lease: Lease, error: IngestionError, *, next_try_at: datetime) -> None:
-        """Free the job for a later run: it waits as `retrying` until `next_try_at`."""
+        """Free the job for a later run: it waits as `retrying` until `next_try_at`.
+
+        `tries` counts the runs that died over a file; one that ends like this did not.
+        """
         self._write(
             lease,
             """
-            status = 'retrying', retry_count = j.retry_count + 1, next_try_at = :next_try_at,
+            status = 'retrying', retry_count = j.retry_count + 1, tries = greatest(j.tries - 1, 0),
+            next_try_at = :next_try_at,
             waiting_reason = CAST(:error_message AS text), lease_run_id = NULL, claim_token = NULL,
             lease_epoch = j.lease_epoch + 1, error_type = :error_type, error_code = :error_code,
             error_message = :error_message, error_retryable = :error_retryable,

@@ -104,15 +104,7 @@ class Dispatcher:
             max_bytes=self.settings.batch_max_bytes,
             now=now,
         )
-        frozen = queue.attempt_members([c.attempt_id for c in candidates if c.attempt_id is not None])
-        attempts = {c.job_id: c.attempt_id for c in candidates}
-        launches = []
-        for batch in batches:
-            # All unfinished jobs of an open attempt go on together, those beyond the queues' heads too.
-            members = frozen.get(attempts[batch.job_ids[0]] or "", ())
-            launch = self._claim(replace(batch, job_ids=tuple(dict.fromkeys([*batch.job_ids, *members]))), now)
-            if launch is not None:
-                launches.append(launch)
+        launches = [launch for batch in batches if (launch := self._claim(batch, now)) is not None]
         return launches, []
 
     def _claim(self, batch: Batch, now: datetime) -> Launch | None:

@@ -49,7 +49,7 @@ def go(world: World, job_id: str, status: Status) -> None:
     set_by_hand(world, job_id, **values)
 
 
-@pytest.mark.parametrize(("before", "after"), list(product(Status, Status)), ids=lambda status: str(status))
+@pytest.mark.parametrize(("before", "after"), list(product(Status, Status)), ids=str)
 def test_the_database_allows_exactly_the_transitions_that_the_code_names(
     world: World, before: Status, after: Status
 ) -> None:

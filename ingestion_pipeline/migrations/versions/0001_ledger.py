@@ -144,6 +144,8 @@ CREATE INDEX ix_ingestion_jobs_claims ON ingestion_jobs (claim_token) WHERE clai
 
 CREATE INDEX ix_ingestion_jobs_day ON ingestion_jobs (datasource, partition_day, status);
 
+CREATE INDEX ix_ingestion_jobs_key ON ingestion_jobs (bucket, object_key);
+
 CREATE INDEX ix_ingestion_jobs_latest ON ingestion_jobs (organization, created_at);
 
 CREATE INDEX ix_ingestion_jobs_queue ON ingestion_jobs (organization, lane, priority, created_at) WHERE status IN ('pending', 'retrying') AND claim_token IS NULL AND arrived_at IS NOT NULL;
