@@ -83,7 +83,7 @@ class Bench:
 
     def rows(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of the ledger, by the role `pipeline`."""
-        return self._connection.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+        return self._connection.execute(sql, parameters).fetchall()
 
     def row(self, sql: str, *parameters: Any) -> dict[str, Any] | None:
         found = self.rows(sql, *parameters)
@@ -192,7 +192,7 @@ def year_file(directory: Path, months: Sequence[DemoFile]) -> Path:
 # -- time -------------------------------------------------------------------------------------------------
 
 
-def wait_until(look: Callable[[], T], *, seconds: float, what: str, every: float = POLL_SECONDS) -> T:
+def wait_until(look: Callable[[], T | None], *, seconds: float, what: str, every: float = POLL_SECONDS) -> T:
     """Ask until the answer is true; returns it.
 
     Raises:

@@ -117,7 +117,7 @@ def load(bench: Bench, path: Path, rows: int) -> Load:
             lambda: bench.row("SELECT job_id FROM ingestion_jobs WHERE object_key = %s", key),
             seconds=PATIENCE_SECONDS,
             what=f"{key} in the ledger",
-        )["job_id"]  # type: ignore[index]
+        )["job_id"]
     )
     counted = counted_at(bench, DATASOURCE, job_id, rows)
     wait_until(lambda: _job(bench, job_id)["finished_at"], seconds=PATIENCE_SECONDS, what=f"the end of job {job_id}")

@@ -126,13 +126,13 @@ def bare(settings: Settings) -> dict[str, Any]:
         f"s3://{settings.s3_bucket}/{SOURCE}",
         null_values=["NA"],
         infer_schema_length=10_000,
-        storage_options=access,  # type: ignore[arg-type]
+        storage_options=access,
         credential_provider=None,
     )
     frame.sink_csv(
         target,
         compression="zstd",
-        storage_options=access,  # type: ignore[arg-type]
+        storage_options=access,
         credential_provider=None,
     )
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
