@@ -1,0 +1,88 @@
+"""What the commands talk to: ledger, bucket, Druid, contracts, made from the settings and closed again.
+
+What belongs here: opening and closing. What does not: what is asked of them. Each adapter is imported when
+it is first wanted: a command that only reads the ledger does not pay for the others.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ingestion_pipeline.errors import ConfigurationError
+from ingestion_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from ingestion_pipeline.adapters.druid import Druid
+    from ingestion_pipeline.adapters.postgres import Ledger
+    from ingestion_pipeline.adapters.s3 import ObjectStore
+    from ingestion_pipeline.domain.contract import ContractBook
+
+
+class Connections:
+    """The outside systems of one command; nothing is connected before it is used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def ledger(self) -> "Ledger":
+        from ingestion_pipeline.adapters.postgres import Ledger
+
+        return Ledger(self.settings.ledger_url.get_secret_value())
+
+    @cached_property
+    def bucket(self) -> "ObjectStore":
+        from ingestion_pipeline.adapters.s3 import ObjectStore
+
+        return ObjectStore.from_settings(self.settings)
+
+    @cached_property
+    def druid(self) -> "Druid":
+        from ingestion_pipeline.adapters.druid import Druid
+
+        password = self.settings.druid_password
+        return Druid(
+            coordinator_url=self.settings.druid_coordinator_url,
+            overlord_url=self.settings.druid_overlord_url,
+            broker_url=self.settings.druid_broker_url,
+            username=self.settings.druid_username,
+            password=password.get_secret_value() if password else None,
+        )
+
+    @cached_property
+    def contracts(self) -> "ContractBook":
+        from ingestion_pipeline.adapters.contracts import load_contracts
+
+        return load_contracts(self.settings.contracts_dir)
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        for name in ("ledger", "druid"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+
+@contextmanager
+def connected(settings: Settings | None = None) -> Iterator[Connections]:
+    """Connections from the given settings, or from the environment and the running stack's.
+
+    Raises:
+        ConfigurationError: A setting cannot be read.
+    """
+    connections = Connections(settings or _settings())
+    try:
+        yield connections
+    finally:
+        connections.close()
+
+
+def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    try:
+        return load_settings()
+    except ValidationError as error:
+        # The message of pydantic repeats the value, which may be a secret.
+        names = ", ".join(f"INGESTION_{str(entry['loc'][0]).upper()}" for entry in error.errors())
+        raise ConfigurationError(f"Settings cannot be read: {names}.", hint="Check these variables.") from None
