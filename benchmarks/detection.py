@@ -1,6 +1,6 @@
 """Detection: what a tick costs beside many old objects, and whether new ones are found whatever their names and times.
 
-First `discover_tick`, the sensor's way of looking at the bucket, is called as the sensor calls it, with 0, 5,000 and
+First `discover_tick`, the sensor's way of looking at the bucket, is called as the sensor calls it, with 0, 5,000, 20,000 and
 50,000 old objects in the bucket: tiny files with keys of 2013, older than the contract's first sight and so of the lane
 `history`. Printed: LIST calls and seconds of a tick, while the old objects are entered and afterwards. A bucket of less
 than `sweep_pages_per_tick` pages is walked whole in each tick; a larger one costs those pages and one LIST for each hot
@@ -21,7 +21,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
@@ -135,9 +135,9 @@ class Multipart:
             config=Config(s3={"addressing_style": "path"}),
         )
         self.key, self.began = key, time.time()
-        self._where = {"Bucket": settings.s3_bucket, "Key": key}
+        self._where: dict[str, Any] = {"Bucket": settings.s3_bucket, "Key": key}
         self._id = self._client.create_multipart_upload(**self._where)["UploadId"]
-        self._parts = [self._part(1, ROW + b"2013,1,1\n" * (PART_BYTES // 9))]
+        self._parts: list[Any] = [self._part(1, ROW + b"2013,1,1\n" * (PART_BYTES // 9))]
 
     def _part(self, number: int, body: bytes) -> dict[str, Any]:
         answer = self._client.upload_part(**self._where, UploadId=self._id, PartNumber=number, Body=body)
@@ -287,7 +287,7 @@ def report(
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--old", type=int, nargs="+", default=[0, 5_000, 50_000], help="numbers of old objects")
+    parser.add_argument("--old", type=int, nargs="+", default=[0, 5_000, 20_000, 50_000], help="numbers of old objects")
     parser.add_argument("--ticks", type=int, default=10, help="everyday ticks at each number")
     parser.add_argument("--multipart-minutes", type=float, default=10, help="from the upload's start to its end")
 

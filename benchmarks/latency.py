@@ -242,7 +242,7 @@ def bare_location(bench: Bench) -> Iterator[None]:
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_until(lambda: _listens(port), seconds=60, what="the bare code location")
+        wait_until(lambda: _listens(port), seconds=PATIENCE_SECONDS, what="the bare code location")
         workspace.write_text(
             f"{text.rstrip()}\n  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {LOCATION}}}\n",
             encoding="utf-8",
