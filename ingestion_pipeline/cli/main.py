@@ -68,9 +68,8 @@ def print_error(error: IngestionError) -> None:
 
 
 def _logs_to_stderr() -> None:
-    # Standard output carries results (`--json`); structlog's default would mix its lines in.
-    if "structlog" not in sys.modules:
-        return
+    # Standard output carries results (`--json`); structlog's default would mix its lines in. Commands import
+    # what logs only when they run, so this cannot wait for it.
     import logging
 
     import structlog
