@@ -194,7 +194,7 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         with transaction(self._engine) as connection:
             arrived = connection.execute(_BIND_AWAITED, parameters).scalars().all()
             new = connection.execute(_ENTER, parameters).scalars().all()
-        return Entered(new=tuple(new), arrived=tuple(arrived))
+        return Entered(new=tuple(map(str, new)), arrived=tuple(map(str, arrived)))
 
     def announce(
         self,
