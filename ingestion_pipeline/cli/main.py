@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app = build(given)
-        _logs_to_stderr()
+        if "--help" not in given:
+            _logs_to_stderr()
         app(given, prog_name="ingestion-pipeline")
     except IngestionError as error:
         print_error(error)
@@ -68,8 +69,7 @@ def print_error(error: IngestionError) -> None:
 
 
 def _logs_to_stderr() -> None:
-    # Standard output carries results (`--json`); structlog's default would mix its lines in. Commands import
-    # what logs only when they run, so this cannot wait for it.
+    # Standard output carries results (`--json`); structlog's default would mix its lines in.
     import logging
 
     import structlog

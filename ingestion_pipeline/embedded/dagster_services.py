@@ -85,7 +85,7 @@ def services(site: Site, options: Options) -> list[Service]:
 
     def service(name: str, command: list[str], **more: Any) -> Service:
         return Service(
-            name=name, command=[*python, *command], environment=variables, directory=home, timeout_seconds=120.0, **more
+            name=name, command=[*python, *command], environment=variables, directory=home, timeout_seconds=240.0, **more
         )
 
     return [

@@ -128,7 +128,7 @@ def _druid(
         after=("postgres",),
         prepare=prepare,
         waiting_for=partial(_waiting_for_indexer if role == "indexer" else _waiting_for, site, port),
-        timeout_seconds=180.0,
+        timeout_seconds=240.0,
     )
 
 

@@ -1,5 +1,6 @@
 """What goes wrong with the embedded stack, on real servers: one clear error, nothing left running."""
 
+import json
 import os
 import socket
 import subprocess
@@ -158,6 +159,20 @@ def test_a_killed_service_comes_back_by_restart_and_the_others_stay(stores: Stac
     stores.restart("postgres")
     assert stores.pid("postgres") not in (None, before)
     assert stores.pid("s3") == other
+
+
+def test_status_for_machines_tells_what_runs(stores: Stack) -> None:
+    stores.up(only=["postgres"])
+    outcome = subprocess.run(
+        [sys.executable, "-m", "ingestion_pipeline.cli.main", "status", "--json"],
+        env={**os.environ, "INGESTION_DATA_DIR": str(stores.root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    states = {service["service"]: service["state"] for service in json.loads(outcome.stdout)}
+    assert outcome.returncode == 1
+    assert (states["postgres"], states["s3"]) == ("ready", "stopped")
 
 
 def test_a_full_disk_is_said_before_anything_starts(stores: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
