@@ -1,10 +1,11 @@
 """Detection: what a tick costs beside many old objects, and whether new ones are found whatever their names and times.
 
-First `discover_tick`, the sensor's way of looking at the bucket, is called as the sensor calls it, with 0, 5,000, 20,000 and
-50,000 old objects in the bucket: tiny files with keys of 2013, older than the contract's first sight and so of the lane
-`history`. Printed: LIST calls and seconds of a tick, while the old objects are entered and afterwards. A bucket of less
-than `sweep_pages_per_tick` pages is walked whole in each tick; a larger one costs those pages and one LIST for each hot
-prefix, however many objects there are. The promise is that bound: LIST calls do not grow with the old objects.
+First `discover_tick`, the sensor's way of looking at the bucket, is called as the sensor calls it, with 0, 5,000,
+20,000 and 50,000 old objects in the bucket: tiny files with keys of 2013, older than the contract's first sight and so
+of the lane `history`. Printed: LIST calls and seconds of a tick, while the old objects are entered and afterwards. A
+bucket of less than `sweep_pages_per_tick` pages is walked whole in each tick; a larger one costs those pages and one
+LIST for each hot prefix, however many objects there are. The promise is that bound: from there on, LIST calls do not
+grow with the old objects.
 
 Then, with all of them present, Dagster runs and its sensor finds: names that sort before others put earlier, two
 objects of one second, a late file under an old day's prefix, and a multipart upload that was begun first of all and is
