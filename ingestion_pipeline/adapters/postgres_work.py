@@ -27,10 +27,12 @@ WHERE j.claim_token = :token AND j.status IN ('pending', 'processing', 'retrying
 RETURNING {JOB_COLUMNS}
 """)
 
+# A retry may also begin at a later op, after its predecessor was fenced; the fenced run itself may not go on.
 _RENEW = sa.text(f"""
 UPDATE ingestion_jobs j
 SET lease_epoch = j.lease_epoch + 1, lease_run_id = :run_id, run_id = :run_id, heartbeat_at = :now, step = :step
-WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND j.status = 'processing' AND j.lease_run_id = ANY(:mine)
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND j.status = 'processing'
+  AND (j.lease_run_id = ANY(:mine) OR (j.lease_run_id IS NULL AND j.run_id = ANY(:ancestors)))
 RETURNING {JOB_COLUMNS}
 """)
 
@@ -64,6 +66,7 @@ class Work:
                     "job_ids": list(job_ids),
                     "run_id": run_id,
                     "mine": [run_id, *ancestors],
+                    "ancestors": list(ancestors),
                     "step": step.value,
                     "now": now,
                 },

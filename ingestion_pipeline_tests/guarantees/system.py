@@ -29,7 +29,7 @@ from ingestion_pipeline_tests.guarantees.surroundings import ORGANIZATION, READI
 
 Found = TypeVar("Found")
 # For a machine that does much else: a file takes about ten seconds on an idle one.
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 480.0
 FINAL = ("completed", "failed", "canceled")
 
 _RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run {

@@ -62,10 +62,9 @@ def _lost_and_found(system: System, case: Lost) -> tuple[dict[str, Any], Run, Ru
     found = system.ended_run(job["run_id"])
     assert found.status == "SUCCESS"
     assert found.checks["rows_proved"]
-    (lost_id,) = set(system.runs_with("ingestion/claim", found.tags["ingestion/claim"])) - {found.run_id}
-    lost = system.run(lost_id)
+    assert found.parent_run_id is not None
+    lost = system.run(found.parent_run_id)
     assert lost.status == "FAILURE"
-    assert found.parent_run_id == lost.run_id
     return job, lost, found
 
 
