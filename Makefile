@@ -63,6 +63,21 @@ browser:
 		fi; \
 	fi
 
+.PHONY: bench bench-short
+# Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.
+bench: $(READY) ## Measure validation, latency, detection, batching (an hour; bench-short: ten minutes)
+	@status=0; for name in validation latency detection batching; do \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; \
+	done; exit $$status
+
+bench-short: $(READY)
+	@status=0; \
+	$(BIN)/python -m benchmarks.validation || status=1; \
+	$(BIN)/python -m benchmarks.latency --files 3 --years 1 || status=1; \
+	$(BIN)/python -m benchmarks.detection --old 0 2500 --multipart-minutes 0.5 --ticks 3 || status=1; \
+	$(BIN)/python -m benchmarks.batching --files 12 --caps 1 12 || status=1; \
+	exit $$status
+
 clean: ## Stop the stack; remove .venv, caches and the stack's data
 	@[ ! -x $(BIN)/ingestion-pipeline ] || $(BIN)/ingestion-pipeline down
 	@rm -rf .venv .ingestion .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
