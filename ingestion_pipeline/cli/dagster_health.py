@@ -49,7 +49,7 @@ def _judge(data: dict[str, Any], now: datetime) -> str | None:
         for sensor in repository["sensors"]
     }
     if SENSOR_NAME not in states:
-        return "Dagster has not loaded the definitions: the page Deployment of its UI says why."
+        return f"Dagster has no sensor '{SENSOR_NAME}' at the moment: the page Deployment of its UI says why."
     if states[SENSOR_NAME] != "RUNNING":
         return f"The sensor '{SENSOR_NAME}' is stopped: start it on its page in Dagster's UI."
     return None

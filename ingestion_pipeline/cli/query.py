@@ -65,7 +65,9 @@ def _cell(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{round(value, 4):,}" if abs(value) >= 0.001 else f"{value:.4g}"
+    return str(value)
 
 
 def _write_csv(rows: list[dict[str, Any]]) -> None:

@@ -27,7 +27,7 @@ from ingestion_pipeline.domain.contract_patterns import UPLOADS_PREFIX
 from ingestion_pipeline.domain.job import Lane, Priority, Status
 from ingestion_pipeline.domain.routing import NoRoute, route
 from ingestion_pipeline.domain.upload import Upload
-from ingestion_pipeline.errors import ConfigurationError, FileError, IngestionError, S3Unavailable
+from ingestion_pipeline.errors import ConfigurationError, ContractError, FileError, S3Unavailable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,6 +79,8 @@ def upload(
     with connected() as systems:
         tenant = _organization(organization, systems.ledger.discovery.organizations())
         _require_usable(datasource, systems)
+        # Before anything is announced: some servers make an absent bucket at the first PUT.
+        systems.bucket.check()
         today = datetime.now(UTC).date()
         sent = _send_all(
             files,
@@ -274,9 +276,10 @@ def _require_usable(datasource: str, systems: Connections) -> None:
     book = systems.contracts
     if datasource in book.contracts:
         return
-    broken: IngestionError | None = book.broken_datasources.get(datasource)
+    broken = book.broken_datasources.get(datasource)
     if broken is not None:
-        raise broken
+        hint = f"{broken.hint} `ingestion-pipeline contract check` lists every mistake.".lstrip()
+        raise ContractError(broken.message, hint=hint, details=broken.details)
     known = book.contracts.keys() | book.broken_datasources.keys()
     raise ConfigurationError(
         f"There is no datasource '{datasource}'.",
