@@ -25,7 +25,9 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             *(assets.disabled_asset(error) for error in book.broken_datasources.values()),
         ],
         jobs=[*jobs, schedules.sweep],
-        sensors=[sensors.uploads_sensor(jobs, frozenset(datasource_assets))],
+        sensors=[
+            sensors.uploads_sensor(jobs, {name: contract.partition_start for name, contract in book.contracts.items()})
+        ],
         schedules=[schedules.sweep_schedule],
         resources={
             "settings": resources.SettingsResource(),

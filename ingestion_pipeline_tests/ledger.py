@@ -113,7 +113,7 @@ class World:
         return [(event["seq"], event["from_status"], event["to_status"]) for event in found]
 
     def candidates(self) -> list[str]:
-        found = self.ledger.queue.candidates(datasources=[self.name], now=self.now, per_organization=1000)
+        found = self.ledger.queue.candidates(datasources={self.name: date.min}, now=self.now, per_organization=1000)
         return [candidate.job_id for candidate in found if not candidate.superseded]
 
 

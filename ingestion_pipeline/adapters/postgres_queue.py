@@ -4,7 +4,7 @@ Dispatch is one at a time (a lock that lives as long as its transaction); `take(
 claims under the same rules, so two claims of one key cannot exist, and the unique index says so too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -64,7 +64,10 @@ CROSS JOIN LATERAL (
     FROM ingestion_jobs j
     WHERE j.organization = o.organization AND j.lane = l.lane AND j.priority = p.priority
       AND {_WAITING} AND {_KEY_FREE}
-      AND j.datasource = ANY(:datasources)
+      AND j.partition_day >= (
+          SELECT d.first_day
+          FROM unnest(CAST(:datasources AS text[]), CAST(:first_days AS date[])) AS d(datasource, first_day)
+          WHERE d.datasource = j.datasource)
     ORDER BY j.created_at, j.job_id
     LIMIT :per_organization
 ) c
@@ -120,14 +123,24 @@ class Queue:
                 ).scalar_one()
             )
 
-    def candidates(self, *, datasources: Sequence[str], now: datetime, per_organization: int) -> list[Candidate]:
+    def candidates(self, *, datasources: Mapping[str, date], now: datetime, per_organization: int) -> list[Candidate]:
         """The heads of every organization's queue, per lane and priority, oldest first.
 
         Bounded by organizations, not by the backlog: each head is one index range.
+
+        Args:
+            datasources: Those whose jobs may run, each with its first partition day: a run cannot be asked for an
+                earlier one.
         """
         with transaction(self._engine) as connection:
             rows = connection.execute(
-                _CANDIDATES, {"datasources": list(datasources), "now": now, "per_organization": per_organization}
+                _CANDIDATES,
+                {
+                    "datasources": list(datasources.keys()),
+                    "first_days": list(datasources.values()),
+                    "now": now,
+                    "per_organization": per_organization,
+                },
             )
             return [
                 Candidate(
@@ -308,8 +321,12 @@ SET problem = EXCLUDED.problem, since = EXCLUDED.since, checked_at = EXCLUDED.ch
             )
             return since, (before is None) != (since is None)
 
-    def explain_waiting(self, reason: str | None, *, datasources: Sequence[str]) -> int:
-        """Write on these datasources' waiting jobs why they wait (None: nothing holds them), 5,000 at most a call."""
+    def explain_waiting(self, reason: str | None, *, datasources: Collection[str], before: date | None = None) -> int:
+        """Write on these datasources' waiting jobs why they wait (None: nothing holds them), 5,000 at most a call.
+
+        Args:
+            before: Only on those of earlier partition days.
+        """
         with transaction(self._engine) as connection:
             return connection.execute(
                 sa.text("""
@@ -318,9 +335,10 @@ WHERE job_id IN (
     SELECT job_id FROM ingestion_jobs
     WHERE status = 'pending' AND claim_token IS NULL AND arrived_at IS NOT NULL AND lane <> 'history'
       AND datasource = ANY(:datasources) AND waiting_reason IS DISTINCT FROM :reason
+      AND partition_day < coalesce(CAST(:before AS date), 'infinity')
     LIMIT 5000)
 """),
-                {"reason": reason, "datasources": list(datasources)},
+                {"reason": reason, "datasources": list(datasources), "before": before},
             ).rowcount
 
     def expire_announced(self, *, before: datetime, now: datetime) -> int:

@@ -183,7 +183,9 @@ def _free_jobs_of_keys(
 class Heart:
     """A run's heartbeat: says in the ledger, every few seconds, that it lives and where it stands.
 
-    The thread stops with its process, also when that is only suspended: silence is how a lost worker shows.
+    The thread stops with its process, also when that is only suspended: silence is how a lost worker shows. It
+    outlives its op, until the next op leases the jobs again: a run that waits for a slot of Druid's pool, for
+    longer than a worker may be silent, is alive.
     """
 
     ledger: Ledger
@@ -192,6 +194,7 @@ class Heart:
     _lost: set[str] = field(default_factory=set)
     _progress: dict[str, Any] = field(default_factory=dict)
     _percent: int | None = None
+    _op_ended: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def tell(self, percent: int | None = None, **progress: Any) -> None:
@@ -213,6 +216,8 @@ class Heart:
     def _beat(self) -> None:
         while not self._stop.wait(self.seconds):
             leases = list(self.leases.values())
+            if not leases and self._op_ended:
+                return
             if not leases:
                 continue
             # A beat that cannot be written is a missed beat, no more: the next write will say what is wrong.
@@ -222,19 +227,28 @@ class Heart:
                     current = self.leases.get(lease.job_id)
                     if lease.job_id not in held and current is not None and current.epoch == lease.epoch:
                         self._lost.add(lease.job_id)
+                if self._op_ended and not held:
+                    return
 
 
 @contextmanager
 def heartbeat(ledger: Ledger, jobs: Sequence[Job], seconds: float) -> Generator[Heart, None, None]:
-    """Beat for these jobs while the block runs."""
+    """Beat for these jobs while the block runs and, when it ends well, until the next op takes them over."""
     heart = Heart(ledger, {job.job_id: Lease(job_id=job.job_id, epoch=job.lease_epoch) for job in jobs}, seconds)
     thread = threading.Thread(target=heart._beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield heart
+    except BaseException as error:
+        if not isinstance(error, dg.RetryRequested):
+            heart._stop.set()
+        raise
     finally:
-        heart._stop.set()
-        thread.join(timeout=5)
+        heart._op_ended = True
+        if not heart.leases:
+            heart._stop.set()
+        if heart._stop.is_set():
+            thread.join(timeout=5)
 
 
 def lease_of(job: Job) -> Lease:

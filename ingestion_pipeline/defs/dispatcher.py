@@ -6,7 +6,7 @@ or what becomes of a claim (`stages.dispatch`), how the ledger does it (`adapter
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import dagster as dg
@@ -63,7 +63,8 @@ class Dispatcher:
     """One tick's dispatch.
 
     Attributes:
-        datasources: Those whose jobs may run.
+        datasources: Those whose jobs may run, each with its first partition day in this code location: one request
+            for a partition that does not exist would fail the whole tick.
         waiting_because: Why the others' jobs wait, by datasource.
     """
 
@@ -71,7 +72,7 @@ class Dispatcher:
     instance: dg.DagsterInstance
     druid: Druid
     settings: Settings
-    datasources: frozenset[str]
+    datasources: Mapping[str, date]
     waiting_because: Mapping[str, str] = field(default_factory=dict)
 
     def tick(self, now: datetime) -> tuple[list[Launch], list[str]]:
@@ -84,16 +85,19 @@ class Dispatcher:
         since, news = queue.note_dependency("druid", problem, now=now)
         if problem is not None:
             reason = f"Druid unreachable since {since or now:%Y-%m-%d %H:%M:%S} UTC: {problem}"
-            queue.explain_waiting(reason, datasources=sorted(self.datasources))
+            queue.explain_waiting(reason, datasources=self.datasources)
             return [], [f"Dispatch waits. {reason}"]
         if news:
-            queue.explain_waiting(None, datasources=sorted(self.datasources))
+            queue.explain_waiting(None, datasources=self.datasources)
+        for datasource, first in self.datasources.items():
+            reason = f"Its partition day lies before the contract's partition_start, {first}."
+            queue.explain_waiting(reason, datasources=[datasource], before=first)
         slots = self._run_slots()
         free = 2 * slots - self.instance.get_runs_count(dg.RunsFilter(statuses=list(_LIVE)))
         if free <= 0:
             return [], [f"{2 * slots} runs are queued or started; waiting jobs are batched when one ends."]
         candidates = queue.candidates(
-            datasources=sorted(self.datasources), now=now, per_organization=CANDIDATES_PER_ORGANIZATION
+            datasources=self.datasources, now=now, per_organization=CANDIDATES_PER_ORGANIZATION
         )
         queue.supersede([candidate.job_id for candidate in candidates if candidate.superseded], now=now)
         batches = plan(

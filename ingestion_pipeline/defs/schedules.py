@@ -26,7 +26,7 @@ def sweep_claims(
             context.log.info("The uploads sensor is sweeping right now.")
             return
         dispatcher = Dispatcher(
-            ledger=ledger, instance=context.instance, druid=druid, settings=settings, datasources=frozenset()
+            ledger=ledger, instance=context.instance, druid=druid, settings=settings, datasources={}
         )
         changed = dispatcher.sweep(now())
     context.add_output_metadata({"claims_swept": changed})

@@ -7,7 +7,8 @@ dispatcher's lock, and the next tick does nothing. The cursor is an optimisation
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
@@ -34,13 +35,15 @@ INTERVAL_SECONDS = 4
 log = structlog.get_logger()
 
 
-def uploads_sensor(jobs: Sequence[Any], datasources: frozenset[str]) -> dg.SensorDefinition:
+def uploads_sensor(jobs: Sequence[Any], first_days: Mapping[str, date]) -> dg.SensorDefinition:
     """The sensor over all datasources.
 
     Args:
         jobs: The datasources' jobs.
-        datasources: Those that this code location has loaded; a newer contract needs a reload.
+        first_days: The first partition day of each datasource that this code location has loaded; a newer contract
+            needs a reload.
     """
+    datasources = frozenset(first_days)
 
     @dg.sensor(
         name=SENSOR_NAME,
@@ -79,7 +82,7 @@ def uploads_sensor(jobs: Sequence[Any], datasources: frozenset[str]) -> dg.Senso
                 instance=context.instance,
                 druid=druid,
                 settings=settings,
-                datasources=datasources & set(book.contracts),
+                datasources={name: first_days[name] for name in sorted(datasources & set(book.contracts))},
                 waiting_because=_waiting_because(book, datasources),
             )
             launched, why_not = dispatcher.tick(now())

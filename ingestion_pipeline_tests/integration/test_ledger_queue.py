@@ -108,7 +108,7 @@ def test_an_outage_does_not_use_up_the_tries_of_a_file(world: World) -> None:
         assert world.ledger.queue.claim([job_id], token=token, now=world.now) == [job_id]
         (job,) = world.take(token, f"run-{number}")
         give_back(world, job)
-    (candidate,) = world.ledger.queue.candidates(datasources=[world.name], now=world.now, per_organization=10)
+    (candidate,) = world.ledger.queue.candidates(datasources={world.name: DAY}, now=world.now, per_organization=10)
     assert candidate.tries == 0, "an orderly end is no death: after an outage files go on in batches"
     world.ledger.queue.claim([job_id], token=world.name, now=world.now)
     world.take(world.name, "run-x")
