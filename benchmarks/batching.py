@@ -58,7 +58,7 @@ def one_cap(bench: Bench, files: Sequence[bytes], cap: int, *, patience_seconds:
     stack.up(only=["code-server"])
     began = time.time()
     stack.up(only=["dagster-daemon"])
-    ended = _wait(bench, keys, cap, began, patience_seconds)
+    ended = _wait(bench, keys, f"cap {cap}", began, patience_seconds)
     jobs = bench.rows(
         "SELECT job_id::text AS job_id, status, rows_queryable, claimed_at, finished_at, run_id FROM ingestion_jobs "
         "WHERE object_key = ANY(%s)",
@@ -84,7 +84,7 @@ def one_cap(bench: Bench, files: Sequence[bytes], cap: int, *, patience_seconds:
     }
 
 
-def _wait(bench: Bench, keys: list[str], cap: int, began: float, patience_seconds: float) -> float:
+def _wait(bench: Bench, keys: list[str], name: str, began: float, patience_seconds: float) -> float:
     """Until every file is at its end; prints how far it is about every half minute."""
     said = began
     while True:
@@ -98,11 +98,11 @@ def _wait(bench: Bench, keys: list[str], cap: int, began: float, patience_second
         if row["ended"] == len(keys):
             return now
         if now - began > patience_seconds:
-            say(f"  cap {cap}: given up after {now - began:.0f} s with {row['ended']} of {len(keys)} files ended.")
+            say(f"  {name}: given up after {now - began:.0f} s with {row['ended']} of {len(keys)} files ended.")
             return now
         if now - said >= 30:
             said = now
-            say(f"  cap {cap}: {row['ended']} of {len(keys)} files after {now - began:.0f} s")
+            say(f"  {name}: {row['ended']} of {len(keys)} files after {now - began:.0f} s")
         time.sleep(0.5)
 
 
@@ -121,7 +121,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         say("Warming up with one file: JVMs, and the first load of the datasource ...")
         warm_up = bench.key(today(), "rows.csv", f"warm-up-{uuid4().hex[:8]}")
         bench.bucket.put(warm_up, files[0])
-        _wait(bench, [warm_up], 0, time.time(), 300)
+        _wait(bench, [warm_up], "warm-up", time.time(), 300)
         results = []
         try:
             for cap in caps:
