@@ -166,7 +166,7 @@ class Dispatcher:
     def _runs_of(self, claim: Claim) -> list[ClaimRun]:
         records = self.instance.get_run_records(dg.RunsFilter(tags={CLAIM_TAG: claim.token}), limit=20)
         retried = {record.dagster_run.parent_run_id for record in records}
-        return [_claim_run(record, retried) for record in records]
+        return [claim_run(record, retried, retries=self.instance.run_retries_enabled) for record in records]
 
     def _run_slots(self) -> int:
         config = self.instance.get_concurrency_config().run_queue_config
@@ -174,8 +174,18 @@ class Dispatcher:
         return slots if slots >= 0 else 100
 
 
-def _claim_run(record: dg.RunRecord, retried: set[str | None]) -> ClaimRun:
+def claim_run(record: dg.RunRecord, retried: set[str | None], *, retries: bool) -> ClaimRun:
+    """A run as far as a claim's fate depends on it.
+
+    Args:
+        retried: Runs that have been launched again.
+        retries: Whether Dagster launches runs of lost workers again.
+    """
     run = record.dagster_run
+    will_retry = run.tags.get("dagster/will_retry")
+    if will_retry is None and retries and run.status is dg.DagsterRunStatus.FAILURE:
+        # Dagster writes the tag a moment after the status: a tick in between must not give the jobs to others.
+        will_retry = "true"
     since = record.update_timestamp
     if run.status is dg.DagsterRunStatus.STARTED or run.status is dg.DagsterRunStatus.CANCELING:
         state = RunState.WORKING
@@ -185,7 +195,7 @@ def _claim_run(record: dg.RunRecord, retried: set[str | None]) -> ClaimRun:
         state = RunState.WAITING
     elif run.status is dg.DagsterRunStatus.CANCELED:
         state = RunState.CANCELED
-    elif run.tags.get("dagster/will_retry") == "true" and run.run_id not in retried:
+    elif will_retry == "true" and run.run_id not in retried:
         state = RunState.WILL_RETRY
     else:
         state = RunState.ENDED
