@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ AIRLINES, NEWCOMER = "acme", "globex"
 """Organizations: the months and the weather are the first's, the file with errors is the second's."""
 # The same key at every demo: what was loaded once is recognised as a duplicate.
 _FOLDER = "demo"
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 _INGEST_TIMEOUT_SECONDS = 900.0
 _FOLLOW_SECONDS = 1.0
 
@@ -76,17 +77,19 @@ def demo(
     stack = Stack(use_free_ports=free_ports)
     was_up = stack.root.is_dir() and any(service.pid for service in stack.status())
     signal.signal(signal.SIGTERM, _interrupt)
+    code = EXIT_FAILED
     try:
-        proved = _run(stack, page)
+        if _run(stack, page):
+            code = 0
         if not once:
-            _stay(stack, page)
+            with suppress(KeyboardInterrupt):
+                _stay(stack, page)
     except KeyboardInterrupt:
-        page.print("\nInterrupted." if once else "")
-        proved = not once
+        page.print("\nInterrupted.")
+        code = EXIT_INTERRUPTED
     finally:
-        if not was_up or once:
-            _stop(stack, page, was_up=was_up)
-    raise typer.Exit(0 if proved or not once else 1)
+        _stop(stack, page, was_up=was_up)
+    raise typer.Exit(code)
 
 
 def _run(stack: "Stack", page: "Console") -> bool:
@@ -287,6 +290,9 @@ def _stop(stack: "Stack", page: "Console", *, was_up: bool) -> None:
     if was_up:
         page.print("The stack was up before and stays up: `ingestion-pipeline down` stops it.")
         return
+    # A second Ctrl-C, or the one that a terminal sends to every process of `make`, must not leave half of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     began = time.monotonic()
     page.print("Stopping …")
     stopped = stack.down()
