@@ -25,6 +25,7 @@ from ingestion_pipeline.defs.batch import now
 from ingestion_pipeline.defs.dispatcher import Dispatcher
 from ingestion_pipeline.domain.contract import ContractBook
 from ingestion_pipeline.domain.upload import StoredObject
+from ingestion_pipeline.errors import FileError
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages.discover import Cursor, Found, Limits, discover, routing_version, sort_page
 
@@ -165,9 +166,10 @@ def discover_tick(
     before = Found()
     again = ledger.discovery.unmatched_to_look_at(bucket.bucket, routing_version=version, limit=1000)
     # One that was deleted meanwhile would be entered for nothing: only those still there are looked at.
-    enter([stored for item in again if (stored := bucket.head(item.key)) is not None], before)
+    asked = [(item, _now_there(bucket, item)) for item in again if in_budget()]
+    enter([stored for _, stored in asked if stored is not None], before)
     still = {key for key, _ in before.unmatched}
-    ledger.discovery.forget_unmatched(bucket.bucket, [item.key for item in again if item.key not in still])
+    ledger.discovery.forget_unmatched(bucket.bucket, [item.key for item, _ in asked if item.key not in still])
     position, found = discover(
         bucket,
         cursor=Cursor.from_text(cursor),
@@ -180,6 +182,14 @@ def discover_tick(
     )
     found.new += before.new
     return position.to_text(), found
+
+
+def _now_there(bucket: ObjectStore, item: StoredObject) -> StoredObject | None:
+    """The object as it is now; as it was listed, when its name cannot be asked for: its run will say so."""
+    try:
+        return bucket.head(item.key)
+    except FileError:
+        return item
 
 
 def _contract_notes(book: ContractBook, datasources: frozenset[str]) -> Iterator[str]:
