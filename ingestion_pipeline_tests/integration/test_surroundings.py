@@ -1,10 +1,12 @@
 """Bad surroundings: one clear sentence where people look, nothing lost, everything goes on afterwards."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from ingestion_pipeline_tests.guarantees.surroundings import readings_contract
+from ingestion_pipeline_tests.guarantees.faults import Condition
+from ingestion_pipeline_tests.guarantees.surroundings import ORGANIZATION, readings_contract
 from ingestion_pipeline_tests.guarantees.system import System, readings
 
 pytestmark = pytest.mark.stack
@@ -21,10 +23,10 @@ def test_a_typo_in_a_contract_disables_its_datasource_alone_until_it_is_mended(s
         assert f"fragile.yaml:{line}: columns.value.type: 'flaot' is not allowed" in checked.stdout
         assert "float" in checked.stdout.split("flaot", 1)[1]
 
-        waiting = system.put("exports/fragile/2024-05-01/waiting.csv", readings(10))
-        good = system.put("exports/readings/2024-05-01/beside_a_typo.csv", readings(10))
         said = system.tick_saying("Datasource fragile is disabled", status="SKIPPED")
         assert f"fragile.yaml:{line}: columns.value.type" in said
+        waiting = system.put("exports/fragile/2024-05-01/waiting.csv", readings(10))
+        good = system.put("exports/readings/2024-05-01/beside_a_typo.csv", readings(10))
         assert system.finished(good)["outcome"] == "loaded"
         assert system.jobs_of(waiting) == []
     finally:
@@ -50,16 +52,23 @@ def test_a_typo_in_a_contract_disables_its_datasource_alone_until_it_is_mended(s
     ],
 )
 def test_a_bucket_that_cannot_be_read_is_one_sentence_in_tick_and_terminal(
-    system: System, condition: str, sentence: str, variable: dict[str, str], tmp_path: object
+    system: System, condition: Condition, sentence: str, variable: dict[str, str], tmp_path: Path
 ) -> None:
-    system.faults.begin(condition)  # type: ignore[arg-type]
+    system.faults.begin(condition)
     try:
         key = system.put(f"exports/readings/2024-05-01/{condition}.csv", readings(10))
         said = system.tick_saying(sentence, status="FAILURE")
     finally:
-        system.faults.end(condition)  # type: ignore[arg-type]
+        system.faults.end(condition)
     assert "INGESTION_S3_" in said
     assert "not-the-secret" not in said
+    file = tmp_path / "mine.csv"
+    file.write_text(readings(3))
+    told = system.cli("upload", str(file), "--datasource", "readings", "--organization", ORGANIZATION, **variable)
+    assert told.returncode == 1
+    assert told.stderr.count("\n") <= 3
+    assert sentence in told.stderr
+    assert "not-the-secret" not in told.stdout + told.stderr
     assert system.finished(key)["outcome"] == "loaded"
 
 
@@ -74,6 +83,7 @@ def test_files_wait_while_druid_is_unreachable_and_say_since_when(system: System
         job = system.until("a job that says why it waits", waits)
         assert job["status"] == "pending"
         assert str(job["waiting_reason"]).startswith("Druid unreachable since 20")
+        assert "Druid unreachable since 20" in " ".join(system.cli("status", str(job["job_id"])).stdout.split())
         assert "Dispatch waits." in system.tick_saying("Druid unreachable since", status="SKIPPED")
     finally:
         system.stack.up()
