@@ -37,6 +37,7 @@ app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 _ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
 _SHOWN_ERRORS = 10
+_WIDE = 130
 
 
 @app.command()
@@ -58,7 +59,12 @@ def jobs(
         if not rows:
             typer.echo("No such jobs. `ingestion-pipeline upload FILE --datasource NAME` makes one.")
             return
-        console().print(_jobs_table(rows, datetime.now(UTC)))
+        page = console()
+        page.print(_jobs_table(rows, datetime.now(UTC), width=page.width))
+        if page.width < _WIDE:
+            for job in rows:
+                if message(job):
+                    page.print(f"{job['job_id'][:SHORT_ID]}  {message(job)}", markup=False)
         if len(rows) == limit:
             typer.echo(f"The newest {limit}; --limit shows more.")
         for problem in waiting_for(systems):
@@ -152,37 +158,33 @@ def what_next(job: Mapping[str, Any], now: datetime) -> str:
     return "Correct the file and upload it again." if status is Status.FAILED else "Upload it again if it is wanted."
 
 
-def _jobs_table(rows: list[dict[str, Any]], now: datetime) -> "Table":
+def _jobs_table(rows: list[dict[str, Any]], now: datetime, *, width: int) -> "Table":
     from rich.markup import escape
 
-    numbers = ("read", "accepted", "rejected", "in Druid")
-    made = table(
-        "job",
-        "file",
-        "datasource",
-        "organization",
-        "status",
-        "step",
-        *numbers,
-        "age",
-        "message",
-        right=(*numbers, "age"),
-    )
-    for job in rows:
-        made.add_row(
-            job["job_id"][:SHORT_ID],
-            escape(job["file_name"]),
-            job["datasource"],
-            job["organization"],
-            status_text(job),
-            step_text(job),
-            number(job["rows_read"]),
-            number(job["rows_accepted"]),
-            number(job["rows_rejected"]),
-            number(job["rows_queryable"]),
-            age(job["created_at"], now),
-            escape(message(job)),
-        )
+    columns: dict[str, list[str]] = {
+        "job": [job["job_id"][:SHORT_ID] for job in rows],
+        "file": [escape(job["file_name"]) for job in rows],
+        "datasource": [escape(job["datasource"]) for job in rows],
+        "organization": [escape(job["organization"]) for job in rows],
+        "status": [status_text(job) for job in rows],
+        "step": [step_text(job) for job in rows],
+        "read": [number(job["rows_read"]) for job in rows],
+        "accepted": [number(job["rows_accepted"]) for job in rows],
+        "rejected": [number(job["rows_rejected"]) for job in rows],
+        "in Druid": [number(job["rows_queryable"]) for job in rows],
+        "age": [age(job["created_at"], now) for job in rows],
+        "message": [escape(message(job)) for job in rows],
+    }
+    # What says nothing, and on a narrow terminal what can be done without, leaves its room to the others.
+    for name in ("step", "message"):
+        if not any(columns[name]):
+            del columns[name]
+    if width < _WIDE:
+        for name in ("organization", "accepted", "message"):
+            columns.pop(name, None)
+    made = table(*columns, right=("read", "accepted", "rejected", "in Druid", "age"))
+    for cells in zip(*columns.values(), strict=True):
+        made.add_row(*cells)
     return made
 
 
@@ -191,7 +193,7 @@ def _print_job(job: Mapping[str, Any], *, run_url: str | None, next_step: str) -
 
     page = console()
     result = job["result"] or {}
-    page.print(f"[bold]{escape(job['file_name'])}[/]  {status_text(job)}")
+    page.print(f"[bold]{escape(job['file_name'])}[/]  {status_text(job, exact=True)}")
     facts: list[tuple[str, str]] = [
         ("job", job["job_id"]),
         ("object", f"s3://{job['bucket']}/{job['object_key']}"),
@@ -238,7 +240,7 @@ def _events_table(job: Mapping[str, Any]) -> "Table":
             continue  # the row's own creation
         made.add_row(
             moment(event["created_at"]),
-            status_text({"status": event["to_status"], "outcome": event["outcome"]}),
+            status_text({"status": event["to_status"], "outcome": event["outcome"]}, exact=True),
             str(event["attempt_id"] or ""),
         )
     return made
@@ -249,7 +251,7 @@ def print_rejected(job: Mapping[str, Any], page: "Console", *, limit: int) -> No
     from rich.markup import escape
 
     errors = job["validation_errors"]
-    made = table("line", "column", "rule", "value", "reason", right=("line",), fold=("value", "reason"))
+    made = table("line", "column", "rule", "value", "reason", right=("line",))
     for error in errors[:limit]:
         made.add_row(*(escape(str(error.get(name) or "")) for name in ("line", "column", "rule", "value", "reason")))
     page.print(made)

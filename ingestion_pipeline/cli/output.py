@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ingestion_pipeline.domain.job import Status
+from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +25,7 @@ STATUS_STYLES: Mapping[str, str] = {
 }
 # Without a terminal nobody folds lines by eye: a line of a log should stay one line.
 _PIPED_WIDTH = 180
+_WHOLE = ("job", "when", "age")
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -75,13 +76,12 @@ def size(size_bytes: int) -> str:
     return f"{amount:.1f} GB"
 
 
-def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) -> "Table":
-    """A table without a frame.
+def table(*columns: str, right: Sequence[str] = ()) -> "Table":
+    """A table without a frame; where there is no room, text takes more lines and numbers stay whole.
 
     Args:
         columns: Titles, in order.
         right: Those that hold numbers.
-        fold: Those that may take several lines; the others are cut when there is no room.
     """
     from rich.table import Table
 
@@ -90,16 +90,20 @@ def table(*columns: str, right: Sequence[str] = (), fold: Sequence[str] = ()) ->
         made.add_column(
             name,
             justify="right" if name in right else "left",
-            no_wrap=name not in fold,
-            overflow="fold" if name in fold else "ellipsis",
+            no_wrap=name in right or name in _WHOLE,
+            overflow="fold",
         )
     return made
 
 
-def status_text(job: Mapping[str, Any]) -> str:
-    """Status, and the outcome where it says more; with markup."""
+def status_text(job: Mapping[str, Any], *, exact: bool = False) -> str:
+    """Status, and the outcome where it says more than the numbers beside it; with markup.
+
+    Args:
+        exact: The outcome in any case.
+    """
     status, outcome = str(job["status"]), job.get("outcome")
-    words = f"{status}/{outcome}" if outcome and outcome != "loaded" else status
+    words = f"{status}/{outcome}" if outcome and (exact or outcome not in LOADED_OUTCOMES) else status
     return f"[{STATUS_STYLES.get(status, 'default')}]{words}[/]"
 
 

@@ -97,7 +97,7 @@ def print_proof(proofs: Sequence[FileProof], page: "Console") -> None:
             escape(proof.file.path.name),
             proof.job_id[:SHORT_ID],
             *(number(value) or "0" for value in (proof.read, proof.accepted, proof.rejected, proof.counted)),
-            proof.outcome,
+            "loaded" if proof.outcome in LOADED_OUTCOMES else proof.outcome,
             "[red]no[/]" if proof.problems else "[green]yes[/]",
         )
     sums = [sum(getattr(proof, name) for proof in proofs) for name in ("read", "accepted", "rejected", "counted")]

@@ -52,7 +52,7 @@ def rows_table(rows: list[dict[str, Any]]) -> Any:
 
     names = list(rows[0])
     numeric = [name for name in names if all(isinstance(row[name], int | float | None) for row in rows)]
-    made = table(*names, right=numeric, fold=[name for name in names if name not in numeric])
+    made = table(*names, right=numeric)
     for row in rows:
         made.add_row(*(escape(_cell(row[name])) for name in names))
     return made

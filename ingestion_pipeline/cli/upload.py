@@ -233,7 +233,9 @@ def _show_end(state: Sequence[Watched], systems: Connections, page: "Console") -
         if one.job["status"] == Status.COMPLETED and not one.job["rows_rejected"]:
             continue
         job: dict[str, Any] = systems.ledger.jobs.get(one.job["job_id"]) or one.job
-        page.print(f"\n{status_text(job)}  [bold]{_escaped(one.name)}[/]  {_escaped(message(job))}", soft_wrap=True)
+        page.print(
+            f"\n{status_text(job, exact=True)}  [bold]{_escaped(one.name)}[/]  {_escaped(message(job))}", soft_wrap=True
+        )
         hint = (job.get("result") or {}).get("hint")
         if hint:
             page.print(f"  {hint}", markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 # Not in every poll: it may ask a server that does not answer.
 NOTICE_SECONDS = 5.0
+_WIDE = 110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,27 +82,33 @@ def watch(
                             console.print(sentence, style="yellow")
                 ask_at = clock() + NOTICE_SECONDS
             if console.is_terminal:
-                live.update(_picture(state, told), refresh=True)
+                live.update(_picture(state, told, console.width), refresh=True)
             else:
                 _lines(state, shown, console)
             if done or clock() >= deadline:
                 break
             sleep(POLL_SECONDS)
     if console.is_terminal:
-        console.print(files_table(state, datetime.now(UTC)))
+        console.print(files_table(state, datetime.now(UTC), width=console.width))
     return state
 
 
-def files_table(state: Sequence[Watched], now: datetime) -> "RenderableType":
-    """The files as a table: what is known of each now."""
-    made = table(
-        "file", "job", "status", "step", "rows", "rejected", "in Druid", "seconds",
-        right=("rows", "rejected", "in Druid", "seconds"),
-    )  # fmt: skip
+def files_table(state: Sequence[Watched], now: datetime, *, width: int) -> "RenderableType":
+    """The files as a table: what is known of each now.
+
+    Args:
+        state: The files.
+        now: Aware; the seconds of those that are not done run until then.
+        width: Of the terminal, in columns; a narrow one goes without the jobs' ids.
+    """
+    numbers = ("rows", "rejected", "in Druid", "seconds")
+    ids = ("job",) if width >= _WIDE else ()
+    made = table("file", *ids, "status", "step", *numbers, right=numbers)
     for watched in state:
         job = watched.job
-        cells = ["", "[dim]in the bucket[/]", "", "", "", ""]
-        if job is not None:
+        if job is None:
+            cells = ["", "[dim]in the bucket[/]", "", "", "", ""]
+        else:
             cells = [
                 str(job["job_id"])[:SHORT_ID],
                 status_text(job),
@@ -110,17 +117,19 @@ def files_table(state: Sequence[Watched], now: datetime) -> "RenderableType":
                 number(job["rows_rejected"]),
                 number(job["rows_queryable"]),
             ]
-        made.add_row(_plain(watched.name), *cells, f"{watched.seconds(now):.1f}")
+        made.add_row(_plain(watched.name), *cells[0 if ids else 1 :], f"{watched.seconds(now):.1f}")
     return made
 
 
-def _picture(state: Sequence[Watched], notices: Sequence[str]) -> "RenderableType":
+def _picture(state: Sequence[Watched], notices: Sequence[str], width: int) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
     waiting = {message(watched.job) for watched in state if watched.job and not watched.is_final}
     below = [*notices, *sorted(waiting - {""})][:3]
-    return Group(files_table(state, datetime.now(UTC)), *(Text(sentence, style="yellow") for sentence in below))
+    return Group(
+        files_table(state, datetime.now(UTC), width=width), *(Text(sentence, style="yellow") for sentence in below)
+    )
 
 
 def _lines(state: Sequence[Watched], shown: dict[str, str], console: "Console") -> None:

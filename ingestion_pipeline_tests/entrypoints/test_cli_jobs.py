@@ -25,7 +25,6 @@ def call(
     monkeypatch.setenv("INGESTION_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("INGESTION_LEDGER_URL", postgres.pipeline_url)
     monkeypatch.setenv("INGESTION_DAGSTER_URL", "http://dagster.example")
-    monkeypatch.setenv("COLUMNS", "200")
     return caller(capsys)
 
 
@@ -109,8 +108,24 @@ def test_the_table_shows_what_became_of_a_file(call: Call, ledger: Ledger, tenan
     header, line = answer.out.splitlines()[:2]
     assert header.split()[:3] == ["job", "file", "datasource"]
     assert line.split()[:9] == [
-        job_id[:8], "[odd].csv", "flights", tenant, "completed/loaded_with_rejects", "400", "399", "1", "399"
+        job_id[:8], "[odd].csv", "flights", tenant, "completed", "400", "399", "1", "399"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [100, 160])
+def test_the_table_fits_a_terminal(
+    call: Call, ledger: Ledger, tenant: str, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr("ingestion_pipeline.cli.output._PIPED_WIDTH", width)
+    load_with_rejects(ledger, enter(ledger, tenant, "flights-planted-errors.csv"))
+    error = UnreadableFile("The file ends in the middle of its gzip stream: it is cut off.")
+    ledger.work.fail(take(ledger, enter(ledger, tenant, "flights-2013-01.csv.gz")), error, now=NOW)
+    page = call("jobs", "--organization", tenant).out
+    assert max(map(len, page.splitlines())) <= width
+    assert "…" not in page.replace(tenant[:4], "")
+    for text in ("flights-planted-errors.csv", "flights-2013-01.csv.gz", "failed/unreadable"):
+        assert text in page
+    assert set(error.message.split()) <= set(page.split())
 
 
 def test_status_tells_everything_of_a_file_with_rejected_rows(call: Call, ledger: Ledger, tenant: str) -> None:

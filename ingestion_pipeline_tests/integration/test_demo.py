@@ -34,7 +34,7 @@ def test_the_demo_proves_every_row_and_proves_it_again_over_the_same_data(data_d
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Flights read from the twelve months: 336,776 of 336,776." in first.stdout
     assert "Planted errors found by line, column and rule: 25 of 25; beside them: 0." in first.stdout
-    assert proved(first.stdout) == {"loaded": 13, "loaded_with_rejects": 1}
+    assert proved(first.stdout) == {"loaded": 14}
 
     again = demo(data_dir)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -44,7 +44,7 @@ def test_the_demo_proves_every_row_and_proves_it_again_over_the_same_data(data_d
 
 def proved(output: str) -> dict[str, int]:
     """Proved files by outcome."""
-    outcomes = re.findall(r"^\S+\.csv .*\d  (loaded\S*(?: earlier)?) +yes\s*$", output, re.MULTILINE)
+    outcomes = re.findall(r"^\S+\.csv .*\d  (loaded(?: earlier)?) +yes\s*$", output, re.MULTILINE)
     return {outcome: outcomes.count(outcome) for outcome in set(outcomes)}
 
 
