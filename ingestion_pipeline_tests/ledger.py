@@ -87,14 +87,7 @@ class World:
     def freeze(self, jobs: Sequence[Job], attempt_id: str | None = None) -> Attempt:
         """Save an attempt that holds these jobs."""
         attempt = attempt_of(jobs, attempt_id)
-        self.ledger.attempts.save(
-            attempt,
-            leases=[lease_of(job) for job in jobs],
-            cleaned_keys={job.job_id: f"cleaned/{job.job_id}" for job in jobs},
-            organizations={job.job_id: job.organization for job in jobs},
-            run_id="run-1",
-            now=self.now,
-        )
+        save_attempt(self.ledger, attempt, jobs, now=self.now)
         return attempt
 
     def complete(self, job: Job, outcome: Outcome = Outcome.LOADED, rows: int = 0) -> None:
@@ -130,4 +123,15 @@ def attempt_of(jobs: Sequence[Job], attempt_id: str | None = None) -> Attempt:
         spec={"type": "index_parallel"},
         intervals=("2026-03-01T00:00:00.000Z/2026-03-02T00:00:00.000Z",),
         expected={job.job_id: 5 for job in jobs},
+    )
+
+
+def save_attempt(ledger: Ledger, attempt: Attempt, jobs: Sequence[Job], *, now: datetime) -> None:
+    ledger.attempts.save(
+        attempt,
+        leases=[lease_of(job) for job in jobs],
+        cleaned_keys={job.job_id: f"cleaned/{job.job_id}" for job in jobs},
+        organizations={job.job_id: job.organization for job in jobs},
+        run_id="run-1",
+        now=now,
     )
