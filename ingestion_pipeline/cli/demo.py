@@ -5,24 +5,21 @@ comparison (`cli.proof`), starting services (`embedded`). The files go into the 
 it is the sensor that finds them.
 """
 
-import shlex
-import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ingestion_pipeline.cli import demo_after
 from ingestion_pipeline.cli import proof as proofs
 from ingestion_pipeline.cli.connections import Connections, connected
 from ingestion_pipeline.cli.demo_questions import QUESTIONS
-from ingestion_pipeline.cli.output import SHORT_ID, console, message, status_text, step_text, table
+from ingestion_pipeline.cli.output import console, table
 from ingestion_pipeline.cli.query import rows_table
 from ingestion_pipeline.cli.stack import megabytes, show_up
 from ingestion_pipeline.cli.upload import hindrances
@@ -45,7 +42,6 @@ AIRLINES, NEWCOMER = "acme", "globex"
 _FOLDER = "demo"
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 _INGEST_TIMEOUT_SECONDS = 900.0
-_FOLLOW_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -83,7 +79,8 @@ def demo(
             code = 0
         if not once:
             with suppress(KeyboardInterrupt):
-                _stay(stack, page)
+                _title(page, "Yours now")
+                demo_after.stay(stack, stack_settings(stack), page, organization=AIRLINES)
     except KeyboardInterrupt:
         page.print("\nInterrupted.")
         code = EXIT_INTERRUPTED
@@ -193,9 +190,14 @@ class _Workers:
 
     def __init__(self, stack: "Stack") -> None:
         self._stack = stack
+        self._look_at = 0.0
         self.peak_bytes = 0
 
     def look(self) -> None:
+        """Remember the largest; at most every two seconds, for it walks through all processes."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + 2.0
         import psutil
 
         from ingestion_pipeline.embedded.processes import memory_bytes
@@ -220,58 +222,6 @@ def _costs(stack: "Stack", stages: Stages, workers: _Workers, page: "Console") -
         memory.add_row(service.service, megabytes(service.peak_rss_bytes))
     memory.add_row("run workers, largest", megabytes(workers.peak_bytes) or "not seen")
     page.print(Columns([times, memory], padding=(0, 6)))
-
-
-def _stay(stack: "Stack", page: "Console") -> None:
-    """Say what can be done now, and show every file that arrives, until interrupted."""
-    settings = stack_settings(stack)
-    command = _command()
-    sample = _shown_path(stack.root / "demo" / "flights-2013-01.csv")
-    env = _shown_path(stack.root / "stack.env")
-    router = next((service.url for service in stack.status() if service.service == "druid-coordinator"), "")
-    target = f"{UPLOADS_PREFIX}{AIRLINES}/flights/{datetime.now(UTC):%Y-%m-%d}/mine/my-flights.csv"
-    _title(page, "Yours now")
-    page.print(f"Dagster  {settings.dagster_url}/assets/flights")
-    page.print(f"Druid    {router}  (console of the cluster)")
-    page.print("\n[bold]Drop a file of your own[/] (this one is made from a real month; use any with the same header):")
-    lines = [
-        f"head -1000 {sample} > my-flights.csv",
-        f"{command} upload my-flights.csv --datasource flights --organization {AIRLINES} --wait",
-        "",
-        "# or straight into the bucket, by any S3 client; the sensor finds it:",
-        f"set -a; . {env}; set +a",
-        'curl --fail --aws-sigv4 "aws:amz:$INGESTION_S3_REGION:s3" '
-        '--user "$INGESTION_S3_ACCESS_KEY_ID:$INGESTION_S3_SECRET_ACCESS_KEY" \\',
-        f'  -T my-flights.csv "$INGESTION_S3_ENDPOINT_URL/$INGESTION_S3_BUCKET/{target}"',
-        "",
-        f"{command} jobs",
-        f"{command} query 'SELECT carrier, COUNT(*) AS flights FROM flights GROUP BY 1 ORDER BY 2 DESC LIMIT 5'",  # noqa: S608 - shown
-    ]
-    for line in lines:
-        page.print(f"  {line}", style="dim" if line.startswith("#") else "cyan", markup=False, soft_wrap=True)
-    page.print("\nIt stays up until Ctrl-C. Files that arrive are shown here.")
-    with connected(settings) as systems:
-        _follow(systems, page)
-
-
-def _follow(systems: Connections, page: "Console") -> None:
-    since, shown = datetime.now(UTC), dict[str, str]()
-    while True:
-        time.sleep(_FOLLOW_SECONDS)
-        try:
-            rows = systems.ledger.jobs.latest(since=since, limit=100)
-        except IngestionError as error:
-            page.print(str(error), style="red", markup=False)
-            time.sleep(10 * _FOLLOW_SECONDS)
-            continue
-        for job in reversed(rows):
-            where = f"{status_text(job)} {step_text(job)}".strip()
-            if shown.get(job["job_id"]) == where:
-                continue
-            shown[job["job_id"]] = where
-            rows_told = f"  {job['rows_read']:,} rows, {job['rows_rejected']:,} rejected" if job["finished_at"] else ""
-            page.print(f"{datetime.now(UTC):%H:%M:%S}  {job['job_id'][:SHORT_ID]}  {_escaped(job['file_name'])}  "
-                       f"{where}{rows_told}  {_escaped(message(job))}", soft_wrap=True)  # fmt: skip
 
 
 def stack_settings(stack: "Stack") -> Settings:
@@ -305,21 +255,3 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _title(page: "Console", text: str) -> None:
     page.print(f"\n[bold]── {text} ──[/]")
-
-
-def _command() -> str:
-    """How this program is called from here."""
-    if shutil.which("ingestion-pipeline"):
-        return "ingestion-pipeline"
-    return shlex.quote(_shown_path(Path(sys.argv[0]).absolute()))
-
-
-def _shown_path(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
