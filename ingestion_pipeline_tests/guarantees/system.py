@@ -137,7 +137,7 @@ class System:
 
     def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """Rows past row-level security."""
-        return self._database.execute(sql, values).fetchall()  # type: ignore[arg-type]
+        return self._database.execute(sql, values).fetchall()
 
     def jobs_of(self, key: str) -> list[dict[str, Any]]:
         """The key's jobs, oldest first."""

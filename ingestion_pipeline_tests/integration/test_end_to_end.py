@@ -1,7 +1,9 @@
 """Files on their way through the whole running system, as their senders see it."""
 
 import csv
+import gzip
 import io
+from typing import Any
 
 import pytest
 
@@ -61,8 +63,6 @@ def test_texts_arrive_exactly_as_they_were_sent(system: System) -> None:
 
 
 def test_bad_files_of_a_batch_fail_alone_each_with_its_own_error(system: System) -> None:
-    import gzip
-
     names = [f"exports/batches/2024-05-01/{number:02}" for number in range(20)]
     keys = [f"{name}.csv.gz" if position % 2 else f"{name}.csv" for position, name in enumerate(names)]
     broken, binary, deleted = keys[5], keys[8], keys[13]
@@ -118,7 +118,7 @@ def test_an_unchanged_object_is_a_duplicate_and_a_changed_one_waits_for_correcti
     assert system.attempts_of(again["job_id"]) == system.attempts_of(changed["job_id"]) == []
 
 
-def _put_again(system: System, key: str, text: str, *, jobs: int) -> dict[str, object]:
+def _put_again(system: System, key: str, text: str, *, jobs: int) -> dict[str, Any]:
     # Versions of a key are told apart by their time, which S3 gives in whole seconds.
     before = system.bucket.head(key)
     system.put(key, text)
