@@ -31,10 +31,15 @@ def stay(stack: "Stack", settings: Settings, page: "Console", *, organization: s
     command = _command()
     sample = _shown_path(stack.root / "demo" / "flights-2013-01.csv")
     env = _shown_path(stack.root / "stack.env")
-    router = next((service.url for service in stack.status() if service.service == "druid-coordinator"), "")
     target = f"{UPLOADS_PREFIX}{organization}/flights/{datetime.now(UTC):%Y-%m-%d}/mine/my-flights.csv"
-    page.print(f"Dagster  {settings.dagster_url}/assets/flights")
-    page.print(f"Druid    {router}  (console of the cluster)")
+    for name, url in (
+        ("Dagster", f"{settings.dagster_url}/assets/flights"),
+        ("  runs", f"{settings.dagster_url}/runs"),
+        ("Druid, SQL by POST", f"{settings.druid_broker_url}/druid/v2/sql"),
+        ("  what it holds", f"{settings.druid_coordinator_url}/druid/coordinator/v1/datasources?simple"),
+        ("  its tasks", f"{settings.druid_overlord_url}/druid/indexer/v1/tasks"),
+    ):
+        page.print(f"{name:19} {url}", soft_wrap=True)
     page.print("\n[bold]Drop a file of your own[/] (this one is made from a real month; use any with the same header):")
     chosen = [f"export {DATA_DIR_VARIABLE}={shlex.quote(_shown_path(stack.root))}"] if stack.root != _DEFAULT else []
     lines = [

@@ -91,12 +91,6 @@ def upload(
             priority=_PRIORITIES[priority],
             page=page,
         )
-        for one in sent:
-            page.print(
-                f"{one.file}  job {one.job_id[:SHORT_ID]}  s3://{systems.bucket.bucket}/{one.key}", soft_wrap=True
-            )
-            for warning in one.warnings:
-                page.print(f"  {warning}", style="yellow", markup=False)
         if not wait:
             if as_json:
                 typer.echo(json_text([asdict(one) for one in sent]))
@@ -158,7 +152,16 @@ def _send_all(
                     progress=lambda count: bars.advance(bar, count),
                 )
             )
+            # At once: if the next one cannot be sent, what was sent is known.
+            _tell(sent[-1], systems, page)
     return sent
+
+
+def _tell(one: Sent, systems: Connections, page: "Console") -> None:
+    where = systems.bucket.url(one.key)
+    page.print(f"{one.file}  job {one.job_id[:SHORT_ID]}  {where}", markup=False, soft_wrap=True)
+    for warning in one.warnings:
+        page.print(f"  {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _send(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.domain.job import Lease, Outcome
-from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.errors import S3Unavailable, UnreadableFile
 from ingestion_pipeline.settings import load_settings
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
 from ingestion_pipeline_tests.entrypoints.command_line import Call, caller
@@ -255,3 +256,23 @@ def test_waiting_ends_with_3_and_says_what_holds_it_up(call: Call, ledger: Ledge
 
 def test_a_priority_that_does_not_exist_is_refused(call: Call, file: Path) -> None:
     assert call("upload", file, "-d", "flights", "--priority", "soon").code == 2
+
+
+def test_what_was_sent_is_told_when_a_later_file_cannot_be_sent(
+    call: Call, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_bytes(CSV)
+    second.write_bytes(CSV)
+    put_file = ObjectStore.put_file
+
+    def put(self: ObjectStore, key: str, path: Path, **more: Any) -> None:
+        if path == second:
+            raise S3Unavailable("The S3 server does not answer.", hint="Later.")
+        put_file(self, key, path, **more)
+
+    monkeypatch.setattr(ObjectStore, "put_file", put)
+    answer = call("upload", first, second, "-d", "flights", "-o", "acme")
+    assert answer.code == 1
+    assert answer.out.startswith("first.csv  job ")
+    assert answer.err.startswith("Error: The S3 server does not answer.")
