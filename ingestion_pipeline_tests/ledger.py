@@ -31,6 +31,7 @@ class World:
     ledger: Ledger
     name: str = field(default_factory=lambda: f"t{uuid4().hex[:10]}")
     now: datetime = START
+    superuser: "psycopg.Connection[dict[str, Any]] | None" = None
     _versions: Any = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
@@ -98,6 +99,8 @@ class World:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """What the superuser sees, past row-level security."""
+        if self.superuser is not None:
+            return self.superuser.execute(query, parameters).fetchall()  # type: ignore[arg-type]
         with psycopg.connect(self.database.superuser_dsn, row_factory=dict_row) as connection:
             return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
 

@@ -52,11 +52,14 @@ class RunIdentity:
     def of(cls, context: dg.OpExecutionContext) -> "RunIdentity":
         run = context.run
         ancestors = {run.parent_run_id, run.root_run_id} - {None, run.run_id}
+        # A claim that the op's earlier try made is a tag of the run by now, not of the context's copy of it.
+        latest = context.instance.get_run_by_id(run.run_id) if context.retry_number else None
+        tags = latest.tags if latest is not None else run.tags
         return cls(
             run_id=run.run_id,
             ancestors=tuple(sorted(str(ancestor) for ancestor in ancestors)),
-            token=run.tags.get(CLAIM_TAG),
-            from_sensor=run.tags.get(ORIGIN_TAG) == "sensor",
+            token=tags.get(CLAIM_TAG),
+            from_sensor=tags.get(ORIGIN_TAG) == "sensor",
         )
 
 
