@@ -78,8 +78,10 @@ def services(site: Site, options: Options) -> list[Service]:
     """Code server, webserver and daemon."""
     ports, home = site.ports, _home(site)
     workspace = ["-w", str(home / "workspace.yaml")]
-    # The caller's own settings must not leak into a stack that has its own.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("INGESTION_", "DAGSTER_"))}
+    # The caller's own settings must not leak into a stack that has its own; and every run imports everything anew,
+    # so bytecode is to be kept.
+    foreign = ("INGESTION_", "DAGSTER_", "PYTHONDONTWRITEBYTECODE")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     variables = {**inherited, "PYTHONUNBUFFERED": "1", **environment(site, options)}
     python = [sys.executable, "-m"]
 
