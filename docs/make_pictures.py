@@ -68,7 +68,9 @@ def take(page: Page, url: str, picture: Picture) -> bool:
     if missing:
         sys.stderr.write(f"{picture.name}: the page does not show {missing}\n")
         return False
-    page.wait_for_function("() => !/Loading/.test(document.body.innerText)", timeout=SECONDS * 1000)
+    page.wait_for_function("() => !/Loading|In Progress/.test(document.body.innerText)", timeout=SECONDS * 1000)
+    if page.get_by_text("Hide navigation").is_visible():
+        page.get_by_text("Hide navigation").click()  # room for tables; the page remembers it
     page.wait_for_timeout(1500)  # animations
     taken = Image.open(BytesIO(page.screenshot())).convert("RGB")
     taken.quantize(COLOURS).save(PICTURES / f"{picture.name}.png", optimize=True)

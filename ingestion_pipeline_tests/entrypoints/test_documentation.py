@@ -50,16 +50,22 @@ def nothing(line: str) -> None:
 
 # Beginning of a line, why it is not run, what is checked instead.
 NOT_RUN: tuple[tuple[str, str, Callable[[str], None]], ...] = (
-    ("git clone ", "the address is the reader's", nothing),
+    ("git clone", "the address is the reader's", nothing),
     ("cd ingestion-pipeline", "belongs to git clone", nothing),
     ("make demo", "a stack of its own for minutes; the demo has a test of its own", make_target),
     ("make test", "would start this test again", make_target),
     ("make up", "everything runs already", make_target),
     ("ingestion-pipeline up", "everything runs already, with options of the session's own", nothing),
     ("ingestion-pipeline down", "would stop the session's stack", nothing),
-    ("docker compose ", "needs a container engine; the file has tests of its own", compose_file),
+    ("docker compose", "needs a container engine; the file has tests of its own", compose_file),
     ("ingestion-pipeline logs dagster-daemon --follow", "goes on until Ctrl-C", nothing),
 )
+
+
+def not_run(line: str) -> list[Callable[[str], None]]:
+    """The checks that stand for a line that is not run; empty if it is to be run. Whole words: `up` is not `upload`."""
+    words = line.split()
+    return [check for beginning, _, check in NOT_RUN if words[: len(beginning.split())] == beginning.split()]
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def parts(page: Path) -> Iterator[tuple[str, str]]:
             command = line.strip()
             if command.startswith("ingestion-pipeline up --contracts-dir contracts"):
                 kind = "contracts"
-            elif any(command.startswith(beginning) for beginning, _, _ in NOT_RUN):
+            elif not_run(command):
                 kind = "not_run"
             else:
                 pending += line
@@ -149,9 +155,8 @@ def test_the_commands_of_a_page_work(page: Path, clone: Clone) -> None:
         elif kind == "contracts":
             clone.take_contracts()
         else:
-            for beginning, _, check in NOT_RUN:
-                if text.startswith(beginning):
-                    check(text)
+            for check in not_run(text):
+                check(text)
     if page.name == "first-datasource.md":
         everything_of_the_tutorial_was_loaded(clone.system)
 
