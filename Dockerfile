@@ -5,11 +5,11 @@ WORKDIR /build
 COPY build-requirements.lock deploy/requirements.lock ./
 RUN python -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r build-requirements.lock \
- && /opt/venv/bin/uv pip sync --no-cache --python /opt/venv/bin/python --require-hashes --no-build-isolation \
+ && /opt/venv/bin/uv pip sync --no-cache --compile-bytecode --python /opt/venv/bin/python --require-hashes --no-build-isolation \
     build-requirements.lock requirements.lock
 COPY pyproject.toml README.md ./
 COPY ingestion_pipeline ingestion_pipeline
-RUN /opt/venv/bin/uv pip install --no-cache --python /opt/venv/bin/python --no-deps --no-build-isolation . \
+RUN /opt/venv/bin/uv pip install --no-cache --compile-bytecode --python /opt/venv/bin/python --no-deps --no-build-isolation . \
  && /opt/venv/bin/uv pip uninstall --python /opt/venv/bin/python uv
 
 FROM python:3.11-slim-bookworm
