@@ -61,6 +61,8 @@ def environment(site: Site, options: Options) -> dict[str, str]:
         "INGESTION_OP_OUTPUTS": "local",
         "INGESTION_DAGSTER_URL": f"http://{LOOPBACK}:{ports['dagster']}",
         "DAGSTER_HOME": str(_home(site)),
+        # A busy machine takes its time to start a run; Dagster's minute would call such runs failed.
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
         "DAGSTER_PG_HOST": LOOPBACK,
         "DAGSTER_PG_PORT": str(ports["postgres"]),
         "DAGSTER_PG_USERNAME": "dagster",

@@ -80,8 +80,6 @@ def stack_options(directory: Path) -> dict[str, Any]:
         "contracts_dir": contracts,
         "extra_environment": {
             DIRECTORY_VARIABLE: str(faults),
-            # On a busy machine Dagster's 60 s are too few for a run's process to start: it would call the run failed.
-            "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
             "INGESTION_HEARTBEAT_SECONDS": "1",
             # Long enough for a process that waits for its turn on a busy machine.
             "INGESTION_HEARTBEAT_LIMIT_SECONDS": "15",
