@@ -117,6 +117,11 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         assert mine or not renewed
         self.leases += renewed
+        if renewed:  # whoever held the job until now is a zombie
+            with pytest.raises(LeaseLost):
+                self.ledger.work.fail(
+                    Lease(job_id=job.job_id, epoch=renewed[0].lease_epoch - 1), UnreadableFile("x"), now=self.world.now
+                )
 
     @precondition(lambda self: self.leases)
     @rule(which=pick, how=st.sampled_from(["complete", "fail", "give_back", "beat"]))
