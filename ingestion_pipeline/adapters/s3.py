@@ -303,7 +303,7 @@ def _stored(item: Any) -> StoredObject:
         key=item["path"],
         etag=(item.get("e_tag") or "").strip('"'),
         size_bytes=item["size"],
-        # HEAD answers in whole seconds and LIST in milliseconds: one version must have one time.
+        # HEAD answers in whole seconds and LIST in milliseconds: one version must have one time. HEAD knows version
+        # ids and LIST does not: one version must have one identity, so they are left out.
         last_modified=modified.astimezone(UTC).replace(microsecond=0),
-        version_id=item.get("version") or "",
     )

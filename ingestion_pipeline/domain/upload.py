@@ -10,7 +10,7 @@ class StoredObject:
 
     Attributes:
         etag: Opaque version tag without quotes; never taken for a hash of the content.
-        version_id: The bucket's version id, or "" where the bucket keeps no versions.
+        version_id: The bucket's version id where a lister knows it (LIST does not), else "".
     """
 
     key: str
