@@ -58,7 +58,7 @@ def shows(page: Page, system: System, path: str, *texts: str) -> None:
     assert not missing, f"{path} does not show {missing}; it shows:\n{page.inner_text('body')[:3000]}"
 
 
-def test_the_asset_page_tells_what_the_last_file_brought(page: Page, system: System, loaded: Loaded) -> None:
+def test_the_asset_page_tells_what_the_last_run_brought(page: Page, system: System, loaded: Loaded) -> None:
     shows(
         page,
         system,
@@ -68,8 +68,8 @@ def test_the_asset_page_tells_what_the_last_file_brought(page: Page, system: Sys
         "rows_rejected",
         "rejected_fraction",
         "druid_task_ids",
-        loaded.file,
-        loaded.job_id[:8],
+        "file_table",
+        "preview",
         "data-platform@example.com",
         "uploads",
         "ingest_flights",
@@ -79,6 +79,7 @@ def test_the_asset_page_tells_what_the_last_file_brought(page: Page, system: Sys
 def test_the_events_tab_shows_each_load_with_its_numbers(page: Page, system: System, loaded: Loaded) -> None:
     path = f"/assets/flights?view=events&partition={DAY}"
     shows(page, system, path, DAY, "rows_read", "80", "rows_accepted", "78", "rejected_fraction", "0.025", "quarantine")
+    shows(page, system, path, loaded.file, loaded.job_id, "loaded_with_rejects", "druid_task_ids")
 
 
 def test_the_run_page_shows_its_ops_and_how_it_ended(page: Page, system: System, loaded: Loaded) -> None:
@@ -87,12 +88,10 @@ def test_the_run_page_shows_its_ops_and_how_it_ended(page: Page, system: System,
     shows(page, system, path, f"partition: {DAY}", "3 checks")
 
 
-def test_the_sensor_page_shows_a_running_sensor_and_what_it_requested(
-    page: Page, system: System, loaded: Loaded
-) -> None:
+def test_the_sensor_page_shows_a_running_sensor_and_its_ticks(page: Page, system: System, loaded: Loaded) -> None:
     path = f"{LOCATION}/sensors/uploads"
     shows(page, system, path, "uploads", "Running", "ingest_flights", "Enters new uploads into the ledger")
-    shows(page, system, path, "~4 sec", "run requested")
+    shows(page, system, path, "~4 sec", "requested", "View logs")
 
 
 def test_the_partitions_page_shows_the_day_as_materialized(page: Page, system: System, loaded: Loaded) -> None:
@@ -106,7 +105,8 @@ def test_the_checks_page_names_every_check(page: Page, system: System, loaded: L
 
 
 def test_the_launchpad_offers_the_keys_of_validate(page: Page, system: System) -> None:
-    shows(page, system, f"{LOCATION}/jobs/ingest_flights/playground", "ingest_flights", "Launchpad", "Partition")
+    path = f"{LOCATION}/jobs/ingest_flights/playground"
+    shows(page, system, path, "ingest_flights", "validate:", "keys: []", "No errors", "Launch Run")
 
 
 def test_a_disabled_datasource_says_on_its_page_what_is_wrong(page: Page, system: System) -> None:
