@@ -111,7 +111,8 @@ def test_the_launchpad_offers_the_keys_of_validate(page: Page, system: System) -
 
 def test_a_disabled_datasource_says_on_its_page_what_is_wrong(page: Page, system: System) -> None:
     contract = system.contracts / "unfinished.yaml"
-    contract.write_text("datasource: unfinished\npartition_start: 2024-01-01\ncolumns: {at: {type: datetme}}\n")
+    text = "datasource: unfinished\npartition_start: 2024-01-01\ntime: {column: at}\ncolumns: {at: {type: datetme}}\n"
+    contract.write_text(text)
     try:
         system.stack.restart("code-server")
         shows(page, system, "/assets/unfinished?view=overview", "Disabled:", "unfinished.yaml", "'datetme'", "datetime")
