@@ -42,7 +42,7 @@ def uploads_sensor(jobs: Sequence[Any], first_days: Mapping[str, date]) -> dg.Se
     Args:
         jobs: The datasources' jobs.
         first_days: The first partition day of each datasource that this code location has loaded; a newer contract
-            needs a reload.
+            needs a restarted code server.
     """
     datasources = frozenset(first_days)
 
@@ -196,13 +196,13 @@ def _contract_notes(book: ContractBook, datasources: frozenset[str]) -> Iterator
     for error in book.broken:
         yield f"Datasource {error.details.get('datasource')} is disabled: {error}"
     for name in sorted(set(book.contracts) - datasources):
-        yield f"Datasource {name} has a new contract: reload the code location to load its files."
+        yield f"Datasource {name} has a new contract: restart the code server to load its files."
 
 
 def _waiting_because(book: ContractBook, datasources: frozenset[str]) -> dict[str, str]:
     reasons = {name: f"The contract is not usable: {error}" for name, error in book.broken_datasources.items()}
     for name in set(book.contracts) - datasources:
-        reasons[name] = "The contract is new: the code location must be reloaded."
+        reasons[name] = "The contract is new: the code server must be restarted to see it."
     for name in datasources - set(book.contracts) - set(reasons):
         reasons[name] = "The contract's file is gone."
     return reasons
