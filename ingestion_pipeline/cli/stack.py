@@ -32,7 +32,7 @@ def up(
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free ports; they are remembered.")] = False,
     port: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER, as often as needed.")] = None,
     contracts_dir: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Contracts other than the built-in ones.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Other contracts than the built-in; remembered.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

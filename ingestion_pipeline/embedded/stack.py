@@ -76,7 +76,7 @@ class Stack:
         ports: Ports by name (`DEFAULT_PORTS` has the names) that differ from the remembered or default ones.
         use_free_ports: Take free ports instead of the friendly defaults; they are remembered.
         module: Python module that the code server serves.
-        contracts_dir: Directory of contracts; by default the package's own.
+        contracts_dir: Directory of contracts; by default the one of the last `up`, at first the package's own.
         extra_environment: More variables for the Dagster processes.
     """
 
@@ -93,8 +93,12 @@ class Stack:
         self.root = (root or data_dir()).absolute()
         self._requested_ports = dict(ports or {})
         self._use_free_ports = use_free_ports
+        # Remembered like ports: an `up` without it must not fall back to the built-in contracts unsaid.
+        remembered = site.read_json(self.root / "options.json").get("contracts_dir")
         self._options = dagster_services.Options(
-            module=module, contracts_dir=contracts_dir, extra_environment=dict(extra_environment or {})
+            module=module,
+            contracts_dir=contracts_dir or (Path(remembered) if remembered else None),
+            extra_environment=dict(extra_environment or {}),
         )
         self._site: Site | None = None
         self._records_lock = threading.Lock()
@@ -322,6 +326,8 @@ class Stack:
         return chosen
 
     def _write_environment(self) -> None:
+        if self._options.contracts_dir is not None:
+            site.write_json(self.root / "options.json", {"contracts_dir": str(self._options.contracts_dir.absolute())})
         site.write_private(self.root / "stack.env", site.env_file_text(self.environment()))
 
     def _check_room(self) -> None:

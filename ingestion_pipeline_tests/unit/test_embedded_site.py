@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion_pipeline.embedded import ports, site
+from ingestion_pipeline.embedded.stack import Stack
 from ingestion_pipeline.errors import StackError
 
 
@@ -86,3 +87,15 @@ def test_free_ports_are_all_different_and_bindable() -> None:
 def test_wrong_ports_are_refused(overrides: dict[str, int], message: str) -> None:
     with pytest.raises(StackError, match=message):
         ports.with_overrides(ports.DEFAULT_PORTS, overrides)
+
+
+def test_a_contracts_directory_is_remembered_by_the_next_stack_of_the_data_directory(tmp_path: Path) -> None:
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    first = Stack(tmp_path / "data", use_free_ports=True, contracts_dir=contracts)
+    first._write_environment()
+
+    again = Stack(tmp_path / "data")
+
+    assert again.environment()["INGESTION_CONTRACTS_DIR"] == str(contracts)
+    assert "INGESTION_CONTRACTS_DIR" not in Stack(tmp_path / "other", use_free_ports=True).environment()
