@@ -116,9 +116,10 @@ def test_state_survives_stop_and_start(stores: Stack) -> None:
 def test_state_survives_the_death_of_every_process(stores: Stack) -> None:
     stores.up(only=STORES)
     _write_state(stores)
-    for record in site.load_processes(stores.root).values():
-        for process in processes.family(record):
-            process.send_signal(SIGKILL)
+    killed = [process for record in site.load_processes(stores.root).values() for process in processes.family(record)]
+    for process in killed:
+        process.send_signal(SIGKILL)
+    psutil.wait_procs(killed, timeout=30)  # a signal is sent before it has worked
     assert [status.state for status in stores.status() if status.service in STORES] == ["dead", "dead"]
     Stack(stores.root).up(only=STORES)
     _assert_state(stores)
