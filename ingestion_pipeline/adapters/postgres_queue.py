@@ -279,7 +279,8 @@ UPDATE ingestion_jobs
 SET status = CASE status WHEN 'processing' THEN 'retrying' ELSE status END,
     retry_count = retry_count + CASE status WHEN 'processing' THEN 1 ELSE 0 END,
     claim_token = NULL, lease_epoch = lease_epoch + 1, lease_run_id = NULL,
-    next_try_at = CASE status WHEN 'processing' THEN :next_try_at ELSE NULL END, waiting_reason = :reason
+    next_try_at = CASE status WHEN 'processing' THEN :next_try_at WHEN 'retrying' THEN :now END,
+    waiting_reason = :reason
 WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying')
 """),
                 parameters,
