@@ -90,6 +90,20 @@ def test_a_dead_claim_gives_its_jobs_back_under_a_new_epoch(world: World) -> Non
     assert world.take(token) == [], "the token is stale"
 
 
+def test_a_retrying_job_whose_new_claim_comes_to_nothing_is_due_at_once(world: World) -> None:
+    job_id = world.job()
+    world.ledger.queue.claim([job_id], token=f"{world.name} first", now=world.now)
+    (job,) = world.take(f"{world.name} first")
+    give_back(world, job)
+    world.ledger.queue.claim([job_id], token=f"{world.name} second", now=world.now)
+
+    assert release(world, f"{world.name} second", wait=60) == (1, 0)
+
+    assert world.row(job_id)["status"] == "retrying"
+    assert world.row(job_id)["next_try_at"] == world.now, "a job that retries says when"
+    assert world.candidates() == [job_id]
+
+
 def test_a_file_that_kills_its_worker_ends_failed_after_its_tries(world: World) -> None:
     job_id = world.job()
     for number in range(3):
