@@ -6,12 +6,14 @@ directory: asking for `postgres` starts PostgreSQL alone (seconds), asking for `
 to the same servers.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from ingestion_pipeline.embedded import postgres as embedded_postgres
 from ingestion_pipeline.embedded.stack import DRUID, Stack
@@ -19,6 +21,12 @@ from ingestion_pipeline_tests.guarantees.surroundings import stack_options
 
 if TYPE_CHECKING:
     from ingestion_pipeline_tests.guarantees.system import System
+
+# Property tests judge answers, not a busy machine's speed. Continuous integration tries the same examples every time,
+# so that a change is judged by what it changes; everybody else's runs look for new ones.
+hypothesis_settings.register_profile("search", deadline=None)
+hypothesis_settings.register_profile("repeat", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("repeat" if os.environ.get("CI") else "search")
 
 
 @dataclass(frozen=True)
