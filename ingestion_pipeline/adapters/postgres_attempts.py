@@ -85,36 +85,32 @@ VALUES (:id, :datasource, 'saved', :spec_hash, CAST(:spec AS jsonb), CAST(:inter
 
         A judged attempt is among them when its run died between judging it and ending its jobs.
         """
+        return self._among(
+            """
+            SELECT attempt_id FROM ingestion_jobs
+            WHERE job_id = ANY(CAST(:ids AS uuid[])) AND attempt_id IS NOT NULL
+              AND status IN ('pending', 'processing', 'retrying')
+            """,
+            job_ids,
+        )
+
+    def of_job(self, job_id: str) -> list[Attempt]:
+        """Every attempt that ever held the job, oldest first."""
+        return self._among("SELECT attempt_id FROM attempt_jobs WHERE job_id = ANY(CAST(:ids AS uuid[]))", [job_id])
+
+    def _among(self, attempt_ids: str, job_ids: Sequence[str]) -> list[Attempt]:
+        """The attempts that a query over `:ids` names."""
         with transaction(self._engine) as connection:
             rows = connection.execute(
-                sa.text("""
+                sa.text(f"""
 SELECT a.attempt_id, a.datasource, a.state, a.spec_hash, a.spec, a.intervals,
        jsonb_object_agg(m.job_id, m.rows_expected) AS expected
 FROM druid_attempts a JOIN attempt_jobs m USING (attempt_id)
-WHERE a.attempt_id IN (
-    SELECT attempt_id FROM ingestion_jobs
-    WHERE job_id = ANY(CAST(:ids AS uuid[])) AND attempt_id IS NOT NULL
-      AND status IN ('pending', 'processing', 'retrying'))
+WHERE a.attempt_id IN ({attempt_ids})
 GROUP BY a.attempt_id
 ORDER BY a.created_at
 """),
                 {"ids": list(job_ids)},
-            )
-            return [_attempt(row) for row in rows]
-
-    def of_job(self, job_id: str) -> list[Attempt]:
-        """Every attempt that ever held the job, oldest first."""
-        with transaction(self._engine) as connection:
-            rows = connection.execute(
-                sa.text("""
-SELECT a.attempt_id, a.datasource, a.state, a.spec_hash, a.spec, a.intervals,
-       jsonb_object_agg(m.job_id, m.rows_expected) AS expected
-FROM druid_attempts a JOIN attempt_jobs m USING (attempt_id)
-WHERE a.attempt_id IN (SELECT attempt_id FROM attempt_jobs WHERE job_id = CAST(:id AS uuid))
-GROUP BY a.attempt_id
-ORDER BY a.created_at
-"""),
-                {"id": job_id},
             )
             return [_attempt(row) for row in rows]
 

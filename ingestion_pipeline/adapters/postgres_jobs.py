@@ -190,12 +190,6 @@ FROM ingestion_jobs WHERE datasource = :datasource AND partition_day = ANY(:days
             ).one()
             return DayTotals(**{name: int(value) for name, value in row._mapping.items()})
 
-    def queue_counts(self) -> dict[str, int]:
-        """Jobs by status."""
-        with transaction(self._engine) as connection:
-            rows = connection.execute(sa.text("SELECT status, count(*) AS n FROM ingestion_jobs GROUP BY status"))
-            return {row.status: int(row.n) for row in rows}
-
     def dependency_problems(self) -> dict[str, tuple[str, datetime]]:
         """Outside systems that dispatch waits for: name -> (what is wrong, since when)."""
         with transaction(self._engine) as connection:
