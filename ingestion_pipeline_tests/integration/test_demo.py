@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,29 @@ from ingestion_pipeline.embedded.stack import Stack
 
 SECONDS = 900
 COMMAND = [sys.executable, "-m", "ingestion_pipeline.cli.main", "demo", "--free-ports"]
+# A suite that was started in the background ignores Ctrl-C, and so does everything that it starts.
+INTERRUPTIBLE = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from ingestion_pipeline.cli.main import main; main(['demo', '--free-ports'])",
+]
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "data"
     Stack(tmp_path / "data").down()  # what a demo that failed left behind
+
+
+@contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kills what a failing test would otherwise wait for without end."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
 
 
 def environment(data_dir: Path) -> dict[str, str]:
@@ -35,7 +53,8 @@ def test_the_demo_proves_every_row_and_again_over_the_same_data_and_stops_what_i
     page = tmp_path / "page.txt"
     with (
         page.open("w") as output,
-        subprocess.Popen(COMMAND, env=environment(data_dir), stdout=output, stderr=subprocess.STDOUT) as staying,
+        subprocess.Popen(INTERRUPTIBLE, env=environment(data_dir), stdout=output, stderr=subprocess.STDOUT) as staying,
+        ending(staying),
     ):
         wait_for("It stays up until Ctrl-C.", page, staying)
         again = subprocess.run(
