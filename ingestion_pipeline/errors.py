@@ -13,8 +13,11 @@
     │   │   ├── ObjectSuperseded        the object was replaced before it was read
     │   │   ├── NoAcceptedRows          every row was rejected
     │   │   ├── TooManyRejects          more rows were rejected than the contract allows
-    │   │   └── ReplacementUnavailable  the key has loaded rows already (an operator may try again later)
+    │   │   ├── FamilyChanged           the job that it belongs to was replaced or undone meanwhile
+    │   │   ├── FixUnderWay             rejected rows of the same file are being corrected already
+    │   │   └── NotAFix                 a correction of rejected rows has more rows than are open
     │   ├── DruidRejected               Druid refused the task: 4xx, a spec that it cannot parse
+    │   ├── CorrectionRefused           rewriting the rows would damage others; nothing was changed
     │   └── ProofFailed                 Druid does not hold what was loaded
     │       ├── Unproved                fewer rows than expected when the deadline passed
     │       └── Duplicated              more rows than expected
@@ -22,6 +25,7 @@
     │   ├── S3Unavailable
     │   ├── DruidUnavailable
     │   ├── LedgerUnavailable
+    │   ├── DatasourceBusy              another change of the datasource must end first
     │   └── TaskFailed                  a Druid task ended FAILED for a reason that can heal
     └── LeaseLost                       another run took these jobs over; stop writing, at once
 
@@ -118,13 +122,25 @@ class TooManyRejects(FileError):
     code = "too_many_rejects"
 
 
-class ReplacementUnavailable(FileError):
-    code = "replacement_unavailable"
+class FamilyChanged(FileError):
+    code = "family_changed"
+
+
+class FixUnderWay(FileError):
+    code = "fix_under_way"
     retryable = True
+
+
+class NotAFix(FileError):
+    code = "not_a_fix"
 
 
 class DruidRejected(PermanentError):
     code = "druid_rejected"
+
+
+class CorrectionRefused(PermanentError):
+    code = "correction_refused"
 
 
 class ProofFailed(PermanentError):
@@ -154,6 +170,10 @@ class DruidUnavailable(TransientError):
 
 class LedgerUnavailable(TransientError):
     code = "ledger_unavailable"
+
+
+class DatasourceBusy(TransientError):
+    code = "datasource_busy"
 
 
 class TaskFailed(TransientError):

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = 5.0
     heartbeat_limit_seconds: float = 60.0
     max_tries: int = 3
+    # How long S3 or Druid may be away before files that wait for it end failed (they can be tried again).
+    outage_limit_seconds: float = 6 * 3600.0
 
     # Op outputs: in the bucket, or (one machine only) in DAGSTER_HOME
     op_outputs: Literal["s3", "local"] = "s3"

@@ -156,6 +156,28 @@ class Druid:
         if not response.ok and not _unknown_task(response):
             raise classify_response(doing, response.status_code, response.text)
 
+    def occupy(self, task_id: str) -> Literal["accepted", "exists"]:
+        """Take a task id with a task that does nothing, so that no late POST of the real one can be accepted.
+
+        Returns:
+            "accepted", or "exists": somebody's POST of the id was accepted before.
+        """
+        return self.submit({"type": "noop", "id": task_id, "runTime": 0, "isReadyTime": 0})
+
+    def running_compactions(self, datasource: str) -> set[str]:
+        """Ids of the datasource's compaction tasks that have not ended."""
+        doing = f"list the running compactions of {datasource}"
+        found: set[str] = set()
+        for state in ("running", "pending", "waiting"):
+            response = self._http.send(
+                doing,
+                "GET",
+                f"{self._overlord}/druid/indexer/v1/tasks",
+                params={"state": state, "datasource": datasource, "type": "compact"},
+            )
+            found |= {str(task["id"]) for task in read(doing, response, list)}
+        return found
+
     # Rows
 
     def load_status(self, datasource: str, interval: Interval, *, force: bool) -> float | None:
@@ -227,6 +249,67 @@ class Druid:
             rows = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
             counts.update({row["event"][JOB_ID_COLUMN]: int(row["event"]["counted"]) for row in rows})
         return counts
+
+    def rows_by_job(self, datasource: str, interval: Interval) -> dict[str, int]:
+        """Rows of every job in the interval, those of no job under "".
+
+        Like :meth:`served_by_job`: no cache, and no table schema needed.
+        """
+        query = {
+            "queryType": "groupBy",
+            "dataSource": datasource,
+            "intervals": [str(interval)],
+            "granularity": "all",
+            "dimensions": [JOB_ID_COLUMN],
+            "aggregations": [{"type": "count", "name": "counted"}],
+            "context": self._context(None),
+        }
+        doing = f"count rows of {datasource}"
+        rows = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
+        return {row["event"].get(JOB_ID_COLUMN) or "": int(row["event"]["counted"]) for row in rows}
+
+    def chunks_of_jobs(
+        self, datasource: str, job_ids: Sequence[str], interval: Interval, granularity: str
+    ) -> list[datetime]:
+        """The starts of the time chunks (`hour`, `day`, `month`, `year`) in which the jobs have rows, sorted."""
+        chunks: set[datetime] = set()
+        for asked in _chunks(list(job_ids)):
+            query = {
+                "queryType": "timeseries",
+                "dataSource": datasource,
+                "intervals": [str(interval)],
+                "granularity": granularity,
+                "filter": {"type": "in", "dimension": JOB_ID_COLUMN, "values": asked},
+                "aggregations": [{"type": "count", "name": "counted"}],
+                "context": {**self._context(None), "skipEmptyBuckets": True},
+            }
+            doing = f"find the rows' time in {datasource}"
+            rows = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
+            chunks |= {datetime.fromisoformat(row["timestamp"]) for row in rows if row["result"]["counted"]}
+        return sorted(chunks)
+
+    def columns(self, datasource: str, intervals: Sequence[Interval]) -> dict[str, str | None]:
+        """Every column that the served segments of the intervals have, with Druid's name of its type.
+
+        None stands for a type that differs between segments. `__time` is left out.
+        """
+        query = {
+            "queryType": "segmentMetadata",
+            "dataSource": datasource,
+            "intervals": [str(interval) for interval in intervals],
+            "merge": True,
+            "analysisTypes": [],
+            "toInclude": {"type": "all"},
+            "context": self._context(None),
+        }
+        doing = f"read the columns of {datasource}"
+        found = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
+        return {
+            name: None if column.get("errorMessage") else str(column.get("typeSignature") or column.get("type"))
+            for segment in found
+            for name, column in segment["columns"].items()
+            if name != TIME_COLUMN
+        }
 
     def query(self, sql: str, parameters: Sequence[Any] = (), *, timeout_seconds: float = 60.0) -> list[dict[str, Any]]:
         """Run SQL and return its rows.

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from ingestion_pipeline.adapters.postgres import as_json, clean_text, transaction
 from ingestion_pipeline.domain.contract import ContractBook
-from ingestion_pipeline.domain.job import Lane, Priority
+from ingestion_pipeline.domain.job import Cause, Lane, Priority
 from ingestion_pipeline.domain.upload import StoredObject, Upload
+from ingestion_pipeline.errors import FixUnderWay
 
 MAX_KEY_BYTES = 1024
 
@@ -28,7 +29,8 @@ _KNOWN = """
     SELECT FROM ingestion_jobs k
     WHERE k.bucket = u.bucket AND k.object_key = u.object_key AND k.datasource = u.datasource
       AND k.organization = u.organization AND k.version_id = u.version_id AND k.etag = u.etag
-      AND k.last_modified = u.last_modified AND k.cause IN ('discovered', 'uploaded') AND k.arrived_at IS NOT NULL
+      AND k.last_modified = u.last_modified AND k.arrived_at IS NOT NULL
+      AND k.cause IN ('discovered', 'uploaded', 'resubmit')
 """
 
 _BIND_AWAITED = sa.text(f"""
@@ -58,10 +60,13 @@ RETURNING job_id
 
 _ANNOUNCE = sa.text("""
 INSERT INTO ingestion_jobs (
-    job_id, organization, datasource, bucket, object_key, size_bytes, file_name, uploaded_by, cause, lane, priority,
-    partition_day, warnings, created_at, upload_url)
-VALUES (:job_id, :organization, :datasource, :bucket, :object_key, :size_bytes, :file_name, :uploaded_by, 'uploaded',
-        'live', :priority, :partition_day, CAST(:warnings AS jsonb), :now, :upload_url)
+    job_id, organization, datasource, bucket, object_key, size_bytes, file_name, uploaded_by, cause, parent_job_id,
+    replaces_job_id, lane, priority, partition_day, warnings, created_at, upload_url)
+VALUES (:job_id, :organization, :datasource, :bucket, :object_key, :size_bytes, :file_name, :uploaded_by, :cause,
+        CAST(:parent AS uuid), CAST(:replaces AS uuid), 'live', :priority, :partition_day, CAST(:warnings AS jsonb),
+        :now, :upload_url)
+ON CONFLICT DO NOTHING
+RETURNING job_id
 """)
 
 _UNMATCHED = sa.text("""
@@ -211,10 +216,20 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         warnings: Sequence[str] = (),
         upload_url: str,
         now: datetime,
+        fixes_job_id: str | None = None,
+        replaces_job_id: str | None = None,
     ) -> None:
-        """A row for an object that is about to be put; it waits for `enter` to see the object."""
+        """A row for an object that is about to be put; it waits for `enter` to see the object.
+
+        Args:
+            fixes_job_id: The job whose rejected rows the object has, corrected.
+            replaces_job_id: The job whose rows the object's take the place of.
+
+        Raises:
+            FixUnderWay: Another correction of that job's rejected rows has not ended yet.
+        """
         with transaction(self._engine) as connection:
-            connection.execute(
+            made = connection.execute(
                 _ANNOUNCE,
                 {
                     "job_id": job_id,
@@ -230,8 +245,16 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
                     "warnings": as_json(list(warnings)),
                     "upload_url": upload_url,
                     "now": now,
+                    "cause": (Cause.RESUBMIT if fixes_job_id else Cause.UPLOADED).value,
+                    "parent": fixes_job_id,
+                    "replaces": replaces_job_id,
                 },
             )
+            if made.first() is None:
+                raise FixUnderWay(
+                    f"Another correction of the rejected rows of job {fixes_job_id} has not ended yet.",
+                    hint="Wait for its end: which rows are still open is known then.",
+                )
 
     def note_unmatched(self, objects: Sequence[Unmatched], *, routing_version: str, now: datetime) -> list[str]:
         """Keep objects that no contract or organization claims; returns the keys that are new or changed."""

@@ -14,7 +14,8 @@ JOB_COLUMNS = """
     j.job_id, j.organization, j.datasource, j.bucket, j.object_key, j.version_id, j.etag, j.size_bytes,
     j.last_modified, j.partition_day, j.status, j.cause, j.lane, j.priority, j.lease_epoch, j.tries, j.retry_count,
     j.attempt_id, j.outcome, j.rows_read, j.rows_accepted, j.rows_rejected, j.rows_queryable, j.content_hash,
-    j.created_at, j.staged, j.result, j.error_message
+    j.created_at, j.parent_job_id, j.replaces_job_id, j.outage_since, j.cancel_requested_at, j.staged, j.result,
+    j.error_message
 """
 
 
@@ -227,6 +228,10 @@ def job_from_row(row: Any) -> Job:
         rows_queryable=row.rows_queryable,
         content_hash=row.content_hash,
         created_at=row.created_at,
+        parent_job_id=str(row.parent_job_id) if row.parent_job_id else None,
+        replaces_job_id=str(row.replaces_job_id) if row.replaces_job_id else None,
+        outage_since=row.outage_since,
+        cancel_requested=row.cancel_requested_at is not None,
         staged=Staged.from_dict(row.staged) if row.staged else None,
         result=row.result or {},
         error_message=row.error_message,

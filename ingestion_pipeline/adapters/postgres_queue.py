@@ -45,7 +45,8 @@ _NEWER_VERSION = """
     EXISTS (
         SELECT FROM ingestion_jobs n
         WHERE n.bucket = j.bucket AND n.object_key = j.object_key AND n.datasource = j.datasource
-          AND n.organization = j.organization AND n.arrived_at IS NOT NULL AND n.cause IN ('discovered', 'uploaded')
+          AND n.organization = j.organization AND n.arrived_at IS NOT NULL
+          AND n.cause IN ('discovered', 'uploaded', 'resubmit')
           AND (n.last_modified, n.created_at, n.job_id) > (j.last_modified, j.created_at, j.job_id))
     AND j.cause IN ('discovered', 'uploaded') AND j.attempt_id IS NULL
 """
@@ -75,7 +76,8 @@ CROSS JOIN LATERAL (
 
 _CLAIM = sa.text(f"""
 UPDATE ingestion_jobs j
-SET claim_token = :token, claimed_at = :now, waiting_reason = NULL, lease_run_id = NULL, heartbeat_at = NULL,
+SET claim_token = :token, claimed_at = :now, launches = j.launches + 1, waiting_reason = NULL,
+    lease_run_id = NULL, heartbeat_at = NULL,
     lane = CASE j.lane WHEN 'history' THEN 'backfill' ELSE j.lane END
 WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE} AND {_WHOLE}
 RETURNING j.job_id
@@ -278,9 +280,10 @@ WHERE claim_token = :token AND status IN ('processing', 'retrying') AND tries >=
 UPDATE ingestion_jobs
 SET status = CASE status WHEN 'processing' THEN 'retrying' ELSE status END,
     retry_count = retry_count + CASE status WHEN 'processing' THEN 1 ELSE 0 END,
-    claim_token = NULL, lease_epoch = lease_epoch + 1, lease_run_id = NULL,
-    next_try_at = CASE status WHEN 'processing' THEN :next_try_at WHEN 'retrying' THEN :now END,
-    waiting_reason = :reason
+    claim_token = NULL, lease_epoch = lease_epoch + 1, lease_run_id = NULL, waiting_reason = :reason,
+    -- Runs that end before they take their jobs are launched less and less often.
+    next_try_at = CASE WHEN status = 'processing' THEN CAST(:next_try_at AS timestamptz)
+        ELSE CAST(:now AS timestamptz) + least(300, 2 * power(2, least(launches, 10)) - 4) * interval '1 second' END
 WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying')
 """),
                 parameters,
@@ -288,8 +291,15 @@ WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying')
             return back, failed
 
     def cancel(self, token: str, *, reason: str, now: datetime) -> int:
-        """End a claim's jobs as canceled; those with an open attempt stay: their rows may be in Druid."""
+        """End a claim's jobs as canceled; of those with an open attempt the next run finds out what Druid holds."""
         with transaction(self._engine) as connection:
+            connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs SET cancel_requested_at = coalesce(cancel_requested_at, :now)
+WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying') AND attempt_id IS NOT NULL
+"""),
+                {"token": token, "now": now},
+            )
             return connection.execute(
                 sa.text("""
 UPDATE ingestion_jobs

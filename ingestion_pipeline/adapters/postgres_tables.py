@@ -19,6 +19,7 @@ metadata = sa.MetaData(
 )
 
 _timestamp = sa.DateTime(timezone=True)
+_OPEN_ATTEMPT = "state IN ('saved', 'submitted', 'succeeded', 'failed')"
 
 
 def _at(name: str, *, now: bool = False) -> "sa.Column[datetime]":
@@ -88,7 +89,10 @@ ingestion_jobs = sa.Table(
     _text("uploaded_by", nullable=True),
     # where it comes from and how it is queued
     _text("cause"),
+    # The job that this one was made from: a failed one tried again, one replayed, one whose rejected rows it fixes.
     sa.Column("parent_job_id", UUID(as_uuid=False), sa.ForeignKey("ingestion_jobs.job_id")),
+    # The job whose rows this one takes out, by order: `upload --replaces`, `undo`. A key's older version needs none.
+    sa.Column("replaces_job_id", UUID(as_uuid=False), sa.ForeignKey("ingestion_jobs.job_id")),
     _text("lane", "live"),
     sa.Column("priority", sa.SmallInteger, nullable=False, server_default="2"),
     sa.Column("partition_day", sa.Date, nullable=False),
@@ -103,6 +107,12 @@ ingestion_jobs = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("retry_count", sa.Integer, nullable=False, server_default="0"),
     _at("next_try_at"),
+    # How often it was claimed; spaces out the launches of a run that dies before it takes its jobs.
+    sa.Column("launches", sa.Integer, nullable=False, server_default="0"),
+    # Since when an outside system keeps it waiting; an outage counts by time, not by tries.
+    _at("outage_since"),
+    # A person canceled it while Druid worked: no new attempt, its end is what became of the old one.
+    _at("cancel_requested_at"),
     _text("waiting_reason", nullable=True),
     _text("attempt_id", nullable=True),
     # where it stands
@@ -164,7 +174,14 @@ ingestion_jobs = sa.Table(
         "etag",
         "last_modified",
         unique=True,
-        postgresql_where=sa.text("cause IN ('discovered', 'uploaded') AND arrived_at IS NOT NULL"),
+        postgresql_where=sa.text("cause IN ('discovered', 'uploaded', 'resubmit') AND arrived_at IS NOT NULL"),
+    ),
+    # One open correction of a file's rejected rows: two at once could fix the same row.
+    sa.Index(
+        "uq_ingestion_jobs_resubmit",
+        "parent_job_id",
+        unique=True,
+        postgresql_where=sa.text("cause = 'resubmit' AND status IN ('pending', 'processing', 'retrying')"),
     ),
     # One claimed job per key: two versions of an object are never worked on at once.
     sa.Index(
@@ -194,6 +211,14 @@ ingestion_jobs = sa.Table(
     sa.Index("ix_ingestion_jobs_key", "bucket", "object_key"),
     sa.Index("ix_ingestion_jobs_latest", "organization", "created_at"),
     sa.Index("ix_ingestion_jobs_run", "run_id"),
+    sa.Index("ix_ingestion_jobs_parent", "parent_job_id", postgresql_where=sa.text("parent_job_id IS NOT NULL")),
+    sa.Index(
+        "ix_ingestion_jobs_content",
+        "content_hash",
+        "datasource",
+        "organization",
+        postgresql_where=sa.text("outcome IN ('loaded', 'loaded_with_rejects')"),
+    ),
     sa.Index(
         "ix_ingestion_jobs_awaited",
         "bucket",
@@ -224,10 +249,15 @@ druid_attempts = sa.Table(
     # The task's id in Druid is the attempt's id: [A-Za-z0-9_-], at most 120 characters.
     sa.Column("attempt_id", sa.Text, primary_key=True),
     _text("datasource"),
+    _text("kind", "append"),
     _text("state"),
     _text("spec_hash"),
     _json("spec"),
     sa.Column("intervals", JSONB, nullable=False),
+    # A replace takes the rows of these jobs out: job id -> the job that does so.
+    _json("removes"),
+    # Rows per job in its intervals before a replace; the others' must be the same after it.
+    _json("rows_before"),
     _count("rows_expected"),
     _count("rows_processed"),
     _text("run_id", nullable=True),
@@ -238,6 +268,15 @@ druid_attempts = sa.Table(
     sa.CheckConstraint("attempt_id ~ '^[A-Za-z0-9_-]{1,120}$'", name="task_id"),
     sa.CheckConstraint(
         "state IN ('saved', 'submitted', 'succeeded', 'proved', 'failed', 'absent', 'unproved')", name="state"
+    ),
+    sa.CheckConstraint("kind IN ('append', 'replace')", name="kind"),
+    sa.Index("ix_druid_attempts_open", "datasource", postgresql_where=sa.text(_OPEN_ATTEMPT)),
+    # The lease on a datasource is this row: one open replace at a time, for as long as its task may do anything.
+    sa.Index(
+        "uq_druid_attempts_replace",
+        "datasource",
+        unique=True,
+        postgresql_where=sa.text(f"kind = 'replace' AND {_OPEN_ATTEMPT}"),
     ),
 )
 

@@ -122,7 +122,7 @@ RETURNING j.job_id
             rows_filtered = :rows_filtered, content_hash = :content_hash,
             validation_errors = CAST(:errors AS jsonb), result = j.result || CAST(:result AS jsonb),
             staged = CAST(:staged AS jsonb), quarantine_url = :quarantine_url, contract_version = :contract_version,
-            progress_percent = greatest(j.progress_percent, 40)
+            progress_percent = greatest(j.progress_percent, 40), outage_since = NULL
             """,
             {
                 "rows_read": report["rows_read"],
@@ -192,22 +192,31 @@ RETURNING j.job_id
             {"status": status.value, "outcome": outcome, "now": now, **_error_fields(error)},
         )
 
-    def give_back(self, lease: Lease, error: IngestionError, *, next_try_at: datetime) -> None:
+    def request_cancel(self, lease: Lease, *, now: datetime) -> None:
+        """Remember that a person canceled a job whose rows may be in Druid: no new attempt, only an answer."""
+        self._write(lease, "cancel_requested_at = coalesce(j.cancel_requested_at, :now)", {"now": now})
+
+    def give_back(
+        self, lease: Lease, error: IngestionError, *, next_try_at: datetime, outage_since: datetime | None = None
+    ) -> None:
         """Free the job for a later run: it waits as `retrying` until `next_try_at`.
 
         `tries` counts the runs that died over a file; one that ends like this did not.
+
+        Args:
+            outage_since: That an outside system does not answer is the reason, and since when it has been.
         """
         self._write(
             lease,
             """
             status = 'retrying', retry_count = j.retry_count + 1, tries = greatest(j.tries - 1, 0),
-            next_try_at = :next_try_at,
+            next_try_at = :next_try_at, outage_since = :outage_since,
             waiting_reason = CAST(:error_message AS text), lease_run_id = NULL, claim_token = NULL,
             lease_epoch = j.lease_epoch + 1, error_type = :error_type, error_code = :error_code,
             error_message = :error_message, error_retryable = :error_retryable,
             result = j.result || jsonb_build_object('hint', CAST(:hint AS text), 'details', CAST(:details AS jsonb))
             """,
-            {"next_try_at": next_try_at, **_error_fields(error)},
+            {"next_try_at": next_try_at, "outage_since": outage_since, **_error_fields(error)},
         )
 
     def _write(self, lease: Lease, assignments: str, parameters: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What an op does about errors: short waits inside the op, long ones in the ledger, ends that Dagster can show."""
 
-from collections.abc import Generator, Sequence
+import random
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -11,10 +12,12 @@ from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.defs.batch import Heart, now
 from ingestion_pipeline.domain.job import Job, Status
 from ingestion_pipeline.errors import (
+    DruidUnavailable,
     IngestionError,
     LeaseLost,
     LedgerUnavailable,
     PermanentError,
+    S3Unavailable,
     TaskFailed,
     TransientError,
 )
@@ -23,17 +26,29 @@ from ingestion_pipeline.settings import Settings
 OP_RETRIES = 3
 """Waits of 2, 4 and 8 seconds inside the op; what takes longer gives its run slot back."""
 
+LONG_WAIT_SECONDS = 20.0
+OUTAGES = (S3Unavailable, DruidUnavailable, LedgerUnavailable)
+
 log = structlog.get_logger()
 
 
 @contextmanager
 def transient_errors_wait(
-    context: dg.OpExecutionContext, ledger: Ledger, jobs: Sequence[Job], heart: Heart, values: Settings
+    context: dg.OpExecutionContext,
+    ledger: Ledger,
+    jobs: Sequence[Job],
+    heart: Heart,
+    values: Settings,
+    *,
+    on_cancel: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> Generator[None, None, None]:
     """Turn a transient error into an op retry and, when those are used up, into jobs that wait in the ledger.
 
     `RetryRequested` is raised here and no `RetryPolicy` is set: with the in-process executor a policy makes a
     canceled op start again. Siblings that are done stay done; the op's next try leaves them out.
+
+    Args:
+        on_cancel: Called with the attempts in which Druid may be at work, when a person cancels the run.
     """
     try:
         yield
@@ -41,7 +56,8 @@ def transient_errors_wait(
         raise dg.Failure(f"{error}", allow_retries=False) from error
     except TransientError as error:
         log.warning("op_transient_error", run=context.run_id, code=error.code, error=error.message)
-        if context.retry_number < OP_RETRIES:
+        # A wait that has lasted is not repeated here: the run's slot is worth more.
+        if context.retry_number < OP_RETRIES and error.details.get("waited_seconds", 0) < LONG_WAIT_SECONDS:
             raise dg.RetryRequested(max_retries=OP_RETRIES, seconds_to_wait=2 ** (context.retry_number + 1)) from error
         waiting = give_back(ledger, jobs, heart, error, values)
         raise dg.Failure(f"{waiting} files wait and will be tried again. {error}", allow_retries=False) from error
@@ -53,43 +69,63 @@ def transient_errors_wait(
             failed += 1
         raise dg.Failure(f"{failed} files failed. {error}", allow_retries=False) from error
     except dg.DagsterExecutionInterruptedError as error:
-        stop_jobs(ledger, jobs, heart)
+        stop_jobs(ledger, jobs, heart, before=on_cancel)
         raise dg.Failure("The run was canceled.", allow_retries=False) from error
 
 
 def give_back(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: IngestionError, values: Settings) -> int:
     """Let a later run take the unfinished jobs; returns how many wait.
 
-    Failed tasks are counted, and a job that has had its share ends failed; an outage says nothing about the file.
+    Failed tasks are counted, and a job that has had its share ends failed. An outage says nothing about the file: it
+    counts by time, and only for jobs of which Druid cannot hold anything; the others wait for the answer.
     """
     if isinstance(error, LedgerUnavailable):
         return len(heart.leases)  # the sweep finds them by their silent heartbeat
-    retries = {job.job_id: job.retry_count for job in jobs}
+    rows = {job.job_id: job for job in ledger.jobs.rows_of([job.job_id for job in jobs])}
     waiting = 0
     for lease in list(heart.leases.values()):
         heart.release(lease.job_id)
-        tries = retries.get(lease.job_id, 0)
+        job = rows[lease.job_id]
+        tries, moment = job.retry_count, now()
+        since = (job.outage_since or moment) if isinstance(error, OUTAGES) else None
+        too_long = since is not None and (moment - since).total_seconds() > values.outage_limit_seconds
         try:
             if isinstance(error, TaskFailed) and tries + 1 >= values.max_tries:
-                ledger.work.fail(lease, error, now=now())
+                ledger.work.fail(lease, error, now=moment)
                 continue
-            wait = timedelta(seconds=min(600, 15 * 2 ** min(tries, 6)))
-            ledger.work.give_back(lease, error, next_try_at=now() + wait)
+            if too_long and job.attempt_id is None:
+                ledger.work.fail(lease, error, now=moment)
+                continue
+            ledger.work.give_back(lease, error, next_try_at=moment + backoff(tries), outage_since=since)
             waiting += 1
         except LeaseLost:
             continue  # another run has it: it waits for nothing
     return waiting
 
 
-def stop_jobs(ledger: Ledger, jobs: Sequence[Job], heart: Heart) -> None:
-    """A person canceled the run: its jobs end canceled, unless Druid may hold rows of theirs."""
+def backoff(tries: int) -> timedelta:
+    """15 s, doubled with every try up to ten minutes; half of it by chance, so that many do not come back at once."""
+    seconds = min(600, 15 * 2 ** min(tries, 6))
+    return timedelta(seconds=seconds / 2 + random.uniform(0, seconds / 2))  # noqa: S311 - not a secret
+
+
+def stop_jobs(
+    ledger: Ledger, jobs: Sequence[Job], heart: Heart, *, before: Callable[[Sequence[str]], None] = lambda _: None
+) -> None:
+    """A person canceled the run: its jobs end canceled; where Druid may hold rows of them, the next run tells."""
     attempts = {job.job_id: job.attempt_id for job in ledger.jobs.rows_of([job.job_id for job in jobs])}
+    open_attempts = sorted({attempts[job_id] or "" for job_id in heart.leases if job_id in attempts} - {""})
+    try:
+        before(open_attempts)
+    except IngestionError as error:
+        log.warning("cancel_incomplete", error=error.message)  # the next run follows the task to its end
     for lease in list(heart.leases.values()):
         heart.release(lease.job_id)
         try:
             if attempts.get(lease.job_id) is None:
                 ledger.work.stop(lease, Stopped("Its run was canceled by a person."), now=now())
             else:
+                ledger.work.request_cancel(lease, now=now())
                 ledger.work.give_back(
                     lease,
                     Stopped("Its run was canceled while Druid was loading it; a run will find out what became of it."),

@@ -1,5 +1,6 @@
 """The op `submit`: load the batch into Druid and prove it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -8,6 +9,7 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.defs.attempt_work import AttemptWork
 from ingestion_pipeline.defs.attempts import Loader
 from ingestion_pipeline.defs.batch import RunIdentity, datasource_of, heartbeat, now, usable
 from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
@@ -18,7 +20,7 @@ DRUID_POOL = "druid"
 
 
 @dg.op(
-    description="Append the rows to Druid in one task, wait until they are queryable, and count them.",
+    description="Bring the rows into Druid in one task, wait until they are queryable, and count them.",
     tags={"kind": "druid"},
     pool=DRUID_POOL,
 )
@@ -40,14 +42,14 @@ def submit(
             raise dg.Failure("Another run has taken over the jobs of this one.", allow_retries=False)
         with (
             heartbeat(ledger, jobs, settings.heartbeat_seconds) as heart,
-            transient_errors_wait(context, ledger, jobs, heart, settings),
+            transient_errors_wait(context, ledger, jobs, heart, settings, on_cancel=lambda ids: _cancel(druid, ids)),
         ):
             contract = usable(contracts.book().contracts.get(datasource), datasource)
-            loader = Loader(
+            work = AttemptWork(
                 ledger=ledger, bucket=bucket, druid=druid, values=settings, heart=heart, run_id=context.run_id
             )
-            loader.load(jobs, contract)
-            task_ids = loader.task_ids
+            task_ids = work.task_ids
+            Loader(work).load(jobs, contract)
     finished = ledger.jobs.rows_of(batch["jobs"])
     parts = [part for job in finished if job.status.is_final and job.staged for part in job.staged.parts]
     bucket.delete(parts)
@@ -60,3 +62,9 @@ def submit(
         }
     )
     return {**batch, "task_ids": task_ids}
+
+
+def _cancel(druid: Druid, task_ids: Sequence[str]) -> None:
+    """Stop the tasks; what became of them is found out by the next run."""
+    for task_id in task_ids:
+        druid.cancel(task_id)

@@ -36,9 +36,10 @@ def transform(
     jobs = ledger.work.renew(batch["go"], run_id=me.run_id, ancestors=me.ancestors, step=Step.TRANSFORM, now=now())
     if not jobs:
         raise dg.Failure("Another run has taken over the jobs of this one.", allow_retries=False)
-    open_jobs = [job for job in jobs if job.attempt_id is None]
+    # An undo brings no rows, and nor does a new version without any.
+    open_jobs = [job for job in jobs if job.attempt_id is None and job.staged is not None]
     encoding = common_encoding(open_jobs)
-    go = [job.job_id for job in jobs if job.attempt_id is not None]
+    go = [job.job_id for job in jobs if job not in open_jobs]
     written = 0
     with heartbeat(ledger, jobs, settings.heartbeat_seconds) as heart:
         contract = contracts.book().contracts.get(jobs[0].datasource)

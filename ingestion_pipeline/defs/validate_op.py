@@ -13,8 +13,9 @@ from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import Heart, heartbeat, job_log, lease_of, now, take, usable
 from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
-from ingestion_pipeline.domain.job import Job, Outcome, Staged
-from ingestion_pipeline.errors import ContractError, FileError, ReplacementUnavailable
+from ingestion_pipeline.domain.correction import open_rejects
+from ingestion_pipeline.domain.job import Cause, Job, Outcome, Staged
+from ingestion_pipeline.errors import ContractError, FileError, NotAFix
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def validate(
 
 def _is_ready(job: Job, contract: Contract | None) -> bool:
     """Validated already, by this run's earlier try or a predecessor; a frozen batch is never validated again."""
-    if job.attempt_id is not None:
+    if job.attempt_id is not None or job.cause is Cause.UNDO:
         return True
     return job.staged is not None and contract is not None and job.staged.contract_version == contract.version
 
@@ -142,34 +143,33 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
         if error is not None:
             raise error
         assert report is not None
-        going = _go_on(job, report, ledger)
+        going = _go_on(job, report, contract, ledger)
     finally:
         if not going:
             bucket.delete(sink.parts)  # nobody will read them
     return going
 
 
-def _go_on(job: Job, report: "ValidationReport", ledger: Ledger) -> bool:
-    """Whether the file's rows are to be loaded: not when they are there already, and not when there are none."""
-    loaded = ledger.jobs.loaded_version(job)
-    if loaded is not None and loaded.content_hash == report.content_hash:
+def _go_on(job: Job, report: "ValidationReport", contract: Contract, ledger: Ledger) -> bool:
+    """Whether there is something to load: not when the rows are there already, and not when there are none.
+
+    Raises:
+        NotAFix: It was to correct rejected rows, and has more rows than are open.
+    """
+    if (twin := _already_loaded(job, report.content_hash, contract, ledger)) is not None:
+        where = "this key" if twin.object_key == job.object_key else twin.object_key
         ledger.work.complete(
             lease_of(job),
             Outcome.DUPLICATE,
             rows_queryable=0,
-            summary=f"The content that job {loaded.job_id} has loaded from this key; nothing was loaded again.",
-            details={"duplicate_of": loaded.job_id},
+            summary=f"The content that job {twin.job_id} has loaded from {where}; nothing was loaded again.",
+            details={"duplicate_of": twin.job_id},
             now=now(),
         )
         return False
-    if loaded is not None:
-        raise ReplacementUnavailable(
-            f"Job {loaded.job_id} has loaded another version of this key; replacing its "
-            f"{loaded.rows_accepted:,} rows is not available yet, and they were left as they are.",
-            hint="Upload the new content under another key, or try again when corrections are available.",
-            details={"loaded_job_id": loaded.job_id},
-        )
-    if report.rows_accepted == 0:
+    _require_fix(job, report, ledger)
+    # An older version's rows go, even if nothing takes their place.
+    if report.rows_accepted == 0 and not ledger.corrections.holders([job])[job.job_id]:
         ledger.work.complete(
             lease_of(job),
             Outcome.EMPTY,
@@ -180,6 +180,34 @@ def _go_on(job: Job, report: "ValidationReport", ledger: Ledger) -> bool:
         )
         return False
     return True
+
+
+def _already_loaded(job: Job, content_hash: str, contract: Contract, ledger: Ledger) -> Job | None:
+    """Another job that has these very bytes in Druid; a replay and an ordered replacement load them on purpose."""
+    if job.cause is Cause.REPLAY or job.replaces_job_id is not None:
+        return None
+    loaded = ledger.jobs.loaded_version(job)
+    if loaded is not None and loaded.content_hash == content_hash:
+        return loaded
+    if contract.duplicates == "skip":
+        return ledger.corrections.same_content(job, content_hash)
+    return None
+
+
+def _require_fix(job: Job, report: "ValidationReport", ledger: Ledger) -> None:
+    if job.parent_job_id is None or job.cause not in (Cause.RESUBMIT, Cause.RETRY):
+        return
+    family = ledger.corrections.family(job.job_id)
+    by_id = {member.job_id: member for member in family}
+    if Cause.RESUBMIT not in (job.cause, by_id[job.parent_job_id].cause):
+        return
+    open_rows = open_rejects(family)
+    if report.rows_read > open_rows:
+        raise NotAFix(
+            f"It has {report.rows_read:,} rows, and only {open_rows:,} rejected rows of its file are open.",
+            hint="Send the rejected rows alone, corrected; a whole new file belongs to `upload --replaces`.",
+            details={"open": open_rows, "parent_job_id": job.parent_job_id},
+        )
 
 
 class BucketSink:

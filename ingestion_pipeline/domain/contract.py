@@ -18,6 +18,7 @@ from ingestion_pipeline.errors import ContractError
 ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime", "decimal"]
 Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
+Duplicates = Literal["load", "skip"]
 
 # Columns that the system writes itself; an input column may not begin with the prefix.
 RESERVED_PREFIX = "__"
@@ -139,6 +140,7 @@ class Contract:
         files: What it claims in the bucket; the first is always the built-in upload pattern.
         live_from: Objects last modified earlier wait for a backfill; None: when the contract was first seen.
         partition_start: The first partition day.
+        duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
     """
 
@@ -154,6 +156,7 @@ class Contract:
     path: Path | None = None
     live_from: datetime | None = None
     history: History = "wait"
+    duplicates: Duplicates = "load"
     checks: tuple[CrossCheck, ...] = ()
     unique: tuple[str, ...] = ()
     druid: DruidLayout = DruidLayout()

@@ -23,6 +23,7 @@ from ingestion_pipeline.domain.contract import (
     CrossCheck,
     CsvFormat,
     DruidLayout,
+    Duplicates,
     Granularity,
     History,
     RejectPolicy,
@@ -104,6 +105,7 @@ class ContractDocument(_Document):
     files: list[_File] = Field(default_factory=list)
     live_from: datetime | None = None
     history: History = "wait"
+    duplicates: Duplicates = "load"
     partition_start: date
     columns: dict[_Name, _Column] = Field(min_length=1)
     checks: list[_CrossCheck] = Field(default_factory=list)
@@ -142,6 +144,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         ),
         live_from=aware(document.live_from),
         history=document.history,
+        duplicates=document.duplicates,
         partition_start=document.partition_start,
         columns=columns,
         checks=tuple(_cross_check(i, check, columns, problems) for i, check in enumerate(document.checks)),

@@ -50,7 +50,7 @@ class Outcome(StrEnum):
 
 LOADED_OUTCOMES = frozenset({Outcome.LOADED, Outcome.LOADED_WITH_REJECTS})
 
-# Failures after which Druid may hold some of the job's rows: never tried again without a proof.
+# Failures after which Druid may hold some of the job's rows: only a replace or an undo makes them certain again.
 UNCERTAIN_OUTCOMES = frozenset({"unproved", "duplicated"})
 
 
@@ -149,6 +149,10 @@ class Job:
     rows_queryable: int
     content_hash: str | None
     created_at: datetime
+    parent_job_id: str | None = None
+    replaces_job_id: str | None = None
+    outage_since: datetime | None = None
+    cancel_requested: bool = False
     staged: Staged | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     error_message: str | None = None
@@ -156,6 +160,13 @@ class Job:
     @property
     def file_name(self) -> str:
         return self.object_key.rsplit("/", 1)[-1]
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether Druid holds, or may hold, rows of it."""
+        return self.outcome in LOADED_OUTCOMES or (
+            self.outcome in UNCERTAIN_OUTCOMES and "replaced_by" not in self.result
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +191,21 @@ class AttemptState(StrEnum):
         return self not in (AttemptState.PROVED, AttemptState.ABSENT, AttemptState.UNPROVED)
 
 
+class AttemptKind(StrEnum):
+    APPEND = "append"
+    REPLACE = "replace"  # rewrites time chunks without the rows of some jobs and with those of others
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One frozen try of a batch to get its rows into Druid; its id is the task's id."""
+    """One frozen try of a batch to get its rows into Druid; its id is the task's id.
+
+    Attributes:
+        spec: Empty for a replace that is not planned yet: its lease is taken first, and decided inside it.
+        expected: Rows by job that are to be there afterwards.
+        removes: Jobs whose rows a replace takes out, each with the job that does so.
+        rows_before: Rows by job ("" for those of no job) in the intervals of a replace before it.
+    """
 
     attempt_id: str
     datasource: str
@@ -190,4 +213,7 @@ class Attempt:
     spec_hash: str
     spec: Mapping[str, Any]
     intervals: tuple[str, ...]
-    expected: Mapping[str, int]  # job id -> rows
+    expected: Mapping[str, int]
+    kind: AttemptKind = AttemptKind.APPEND
+    removes: Mapping[str, str] = field(default_factory=dict)
+    rows_before: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Submit: the task that asks Druid to append a batch's cleaned objects, as a value.
+"""Submit: the task that asks Druid to append a batch's cleaned objects, or to replace rows by them, as a value.
 
 What belongs here: task ids, specs, their fingerprint and what of them may be kept; all of it pure. What
 does not: sending (`adapters.druid`), saving the attempt first (the ledger), waiting (`stages.monitor`).
@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from ingestion_pipeline.domain.druid import TIME_COLUMN
+from ingestion_pipeline.domain.druid import JOB_ID_COLUMN, TIME_COLUMN
 from ingestion_pipeline.domain.interval import Interval, merged
 from ingestion_pipeline.domain.redaction import redacted_json
+from ingestion_pipeline.errors import CorrectionRefused
 
 Granularity = Literal["hour", "day", "month", "year"]
 
@@ -99,6 +100,133 @@ def build_append_spec(
     names = [str(dimension["name"]).lower() for dimension in dimensions]
     if len(set(names)) != len(names):
         raise ValueError(f"Two dimensions of {datasource} have the same name but for case.")
+    return _task(
+        task_id=task_id,
+        datasource=datasource,
+        dimensions=dimensions,
+        segment_granularity=segment_granularity,
+        intervals=intervals,
+        max_subtasks=max_subtasks,
+        io_config={
+            "inputSource": {"type": inputs.kind, "uris": list(inputs.uris)},
+            "inputFormat": _input_format(inputs),
+            "appendToExisting": True,
+            "dropExisting": False,
+        },
+    )
+
+
+def build_replace_spec(
+    *,
+    task_id: str,
+    datasource: str,
+    inputs: InputFiles | None,
+    without_jobs: Sequence[str],
+    dimensions: Sequence[Mapping[str, Any]],
+    segment_granularity: Granularity,
+    intervals: Sequence[Interval],
+) -> dict[str, Any]:
+    """The task that rewrites time chunks without some jobs' rows and with the objects' rows, all or nothing.
+
+    Druid 33 has no delete: each chunk is read and written again. Trying it again changes nothing, as long as
+    `without_jobs` names the added jobs too.
+
+    Args:
+        inputs: None for an undo.
+        without_jobs: Jobs whose present rows are left out; rows of no job stay.
+        dimensions: From :func:`rewritten_dimensions`: a column that is not listed vanishes.
+        intervals: Every chunk that holds a row of the jobs or of the objects.
+
+    Raises:
+        ValueError: No interval.
+    """
+    if not intervals:
+        raise ValueError("A replace needs the time chunks that it rewrites.")
+    kept = {
+        "type": "or",
+        "fields": [
+            # Not the opposite of "in" alone: nothing is known of a null, so it is not "not in" either.
+            {"type": "null", "column": JOB_ID_COLUMN},
+            {"type": "not", "field": {"type": "in", "dimension": JOB_ID_COLUMN, "values": sorted(without_jobs)}},
+        ],
+    }
+    delegates: list[dict[str, Any]] = [
+        {"type": "druid", "dataSource": datasource, "interval": str(interval), "filter": kept}
+        for interval in merged(intervals)
+    ]
+    io_config: dict[str, Any] = {"appendToExisting": False, "dropExisting": True}  # else an emptied chunk stays full
+    if inputs is not None:
+        delegates.append({"type": inputs.kind, "uris": list(inputs.uris)})
+        io_config["inputFormat"] = _input_format(inputs)
+    combined = len(delegates) > 1
+    io_config["inputSource"] = {"type": "combining", "delegates": delegates} if combined else delegates[0]
+    return _task(
+        task_id=task_id,
+        datasource=datasource,
+        dimensions=dimensions,
+        segment_granularity=segment_granularity,
+        intervals=intervals,
+        # Read one after the other in one task, combined sources fail in Druid 33 (`needsFormat()`).
+        max_subtasks=2 if combined else 1,
+        io_config=io_config,
+    )
+
+
+def rewritten_dimensions(
+    own: Sequence[Mapping[str, Any]],
+    present: Mapping[str, str | None],
+    beside: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """The dimensions of a replace: the contract's, and every other that is in the chunks or about to be.
+
+    A column whose type differs between segments, or from the contract's, becomes a string, which loses nothing.
+
+    Args:
+        own: The contract's (`stages.transform.druid_dimensions`).
+        present: Columns of the chunks with Druid's type; None where it differs between segments.
+        beside: Dimensions of appends that may publish into the chunks.
+
+    Raises:
+        CorrectionRefused: A column that cannot be written again as it is (a sketch, say).
+    """
+    wanted: dict[str, set[str | None]] = {}
+    for dimension in (*own, *beside):
+        wanted.setdefault(str(dimension["name"]), set()).add(str(dimension["type"]).upper())
+    for name, druid_type in present.items():
+        wanted.setdefault(name, set()).add(druid_type)
+    return [_rewritten(name, types) for name, types in wanted.items()]
+
+
+def _rewritten(name: str, types: set[str | None]) -> dict[str, Any]:
+    only = next(iter(types)) if len(types) == 1 else None
+    if only in ("LONG", "DOUBLE", "FLOAT"):
+        return {"type": only.lower(), "name": name}
+    if only is not None and only.startswith("ARRAY<"):
+        return {"type": "auto", "name": name, "castToType": only}
+    if only == "COMPLEX<json>":
+        return {"type": "json", "name": name}
+    refused = sorted(kind for kind in types if kind and kind.startswith(("COMPLEX<", "ARRAY<")))
+    if refused:
+        raise CorrectionRefused(
+            f"The column {name} ({', '.join(refused)}) cannot be rewritten without losing something, so no row of its "
+            "time chunks can be replaced or taken out.",
+            hint="Rewrite these days with a task of your own, or move that column to another datasource.",
+            details={"column": name, "types": refused},
+        )
+    # Several values of a cell keep their order.
+    return {"type": "string", "name": name, "multiValueHandling": "ARRAY"}
+
+
+def _task(
+    *,
+    task_id: str,
+    datasource: str,
+    dimensions: Sequence[Mapping[str, Any]],
+    segment_granularity: Granularity,
+    intervals: Sequence[Interval],
+    max_subtasks: int,
+    io_config: Mapping[str, Any],
+) -> dict[str, Any]:
     return {
         "type": "index_parallel",
         "id": task_id,
@@ -116,13 +244,7 @@ def build_append_spec(
                     "intervals": [str(interval) for interval in merged(intervals)],
                 },
             },
-            "ioConfig": {
-                "type": "index_parallel",
-                "inputSource": {"type": inputs.kind, "uris": list(inputs.uris)},
-                "inputFormat": _input_format(inputs),
-                "appendToExisting": True,
-                "dropExisting": False,
-            },
+            "ioConfig": {"type": "index_parallel", **io_config},
             "tuningConfig": {
                 "type": "index_parallel",
                 "partitionsSpec": {"type": "dynamic", "maxRowsPerSegment": _ROWS_PER_SEGMENT},

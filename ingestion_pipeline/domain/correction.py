@@ -1,0 +1,91 @@
+"""Corrections: what a job does to the rows of others, decided from the ledger alone. Pure.
+
+What belongs here: whether a job appends, replaces or undoes, and when it comes too late. What does not: finding the
+jobs concerned (`adapters.postgres_corrections`), rewriting time chunks (`stages.submit`).
+
+A file's *family* is its job and those made from it to fix its rejected rows (`resubmit`). Whoever takes a file's rows
+out takes its family's out: the new content has those rows itself.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Outcome
+from ingestion_pipeline.errors import FamilyChanged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What loading a job does.
+
+    Attributes:
+        removes: Jobs whose rows it takes out; empty: its rows are appended, or nothing is to be done.
+        pointless: Why there is nothing to do, in one sentence; None: there is.
+    """
+
+    removes: tuple[str, ...] = ()
+    pointless: str | None = None
+
+
+def effect_of(job: Job, *, related: Job | None, holders: Collection[str]) -> Effect:
+    """What a job does to the rows of others.
+
+    Args:
+        related: The job that it is ordered to replace (`replaces_job_id`) or was made from (`parent_job_id`).
+        holders: Jobs with rows in Druid (or perhaps) that are older versions of its key, or of the job that it is
+            ordered to replace; with their families.
+
+    Raises:
+        FamilyChanged: The job that it belongs to was replaced or undone meanwhile.
+    """
+    gone = None if related is None else _successor(related)
+    if job.cause is Cause.UNDO:
+        if holders:
+            return Effect(removes=tuple(sorted(holders)))
+        return Effect(
+            pointless=f"Job {job.replaces_job_id} has no rows in Druid{f' any more: {gone}' if gone else ''}."
+        )
+    if gone is None or related is None:
+        return Effect(removes=tuple(sorted(holders)))
+    if job.cause is Cause.RESUBMIT:
+        raise FamilyChanged(
+            f"The job whose rejected rows it fixes has no rows in Druid any more: {gone}.",
+            hint="Fix the rows that its successor rejected, or replay it first.",
+            details={"parent_job_id": related.job_id},
+        )
+    if related.outcome == Outcome.REPLACED:
+        if job.cause is Cause.REPLAY:
+            return Effect(pointless=f"What it was to load again is out of date: {gone}.")
+        raise FamilyChanged(
+            f"The job that it was to replace was replaced meanwhile: {gone}.",
+            hint="Upload it again with --replaces and the present job.",
+            details={"replaces_job_id": related.job_id},
+        )
+    return Effect(removes=tuple(sorted(holders)))
+
+
+def _successor(job: Job) -> str | None:
+    if job.outcome not in (Outcome.REPLACED, Outcome.UNDONE) and "replaced_by" not in job.result:
+        return None
+    return f"job {job.job_id} was {job.outcome} by job {job.result.get('replaced_by', 'unknown')}"
+
+
+def open_rejects(family: Sequence[Job]) -> int:
+    """Rejected rows of a file that no loaded correction has brought in yet.
+
+    Args:
+        family: The file's job first, then those made from it.
+    """
+    fixed = sum(
+        job.rows_accepted
+        for job in family[1:]
+        if job.outcome in LOADED_OUTCOMES and _fixes(job, {member.job_id: member for member in family})
+    )
+    return max(0, family[0].rows_rejected - fixed)
+
+
+def _fixes(job: Job, by_id: Mapping[str, Job]) -> bool:
+    parent = by_id.get(job.parent_job_id or "")
+    return job.cause is Cause.RESUBMIT or (
+        job.cause is Cause.RETRY and parent is not None and parent.cause is Cause.RESUBMIT
+    )
