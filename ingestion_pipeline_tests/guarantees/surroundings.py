@@ -15,6 +15,8 @@ READINGS = (
     "readings",
     "batches",
     "twins",
+    "corrected",
+    "alone",
     "by_hand",
     "archive",
     "patient",
