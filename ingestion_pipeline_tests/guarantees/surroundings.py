@@ -17,6 +17,8 @@ READINGS = (
     "twins",
     "corrected",
     "alone",
+    "stopped_by_hand",
+    "killed_together",
     "by_hand",
     "archive",
     "patient",

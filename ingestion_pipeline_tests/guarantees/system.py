@@ -50,6 +50,8 @@ _TICKS = """query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ...
 _LAUNCH = """mutation($e: ExecutionParams!) { launchRun(executionParams: $e) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
+_TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename
+  ... on PythonError { message } ... on TerminateRunFailure { message } } }"""
 _BACKFILL = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename
   ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 _LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "ingestion_pipeline"}
@@ -254,6 +256,14 @@ class System:
         )["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def cancel(self, run_id: str) -> float:
+        """Terminate a run as its page does; returns the seconds until it is over."""
+        began = time.monotonic()
+        answer = self.graphql(_TERMINATE, id=run_id)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
+        self.ended_run(run_id)
+        return time.monotonic() - began
 
     def backfill(self, datasource: str, day: str, *, seconds: float = PATIENCE_SECONDS) -> Run:
         """Launch a backfill of one day from the asset's page; returns its run, over."""
