@@ -12,6 +12,7 @@ from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.defs.batch import Heart, now
 from ingestion_pipeline.domain.job import Job, Status
 from ingestion_pipeline.errors import (
+    DatasourceBusy,
     DruidUnavailable,
     IngestionError,
     LeaseLost,
@@ -85,27 +86,37 @@ def give_back(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: Ingestio
     waiting = 0
     for lease in list(heart.leases.values()):
         heart.release(lease.job_id)
-        job = rows[lease.job_id]
-        tries, moment = job.retry_count, now()
+        job, moment = rows[lease.job_id], now()
         since = (job.outage_since or moment) if isinstance(error, OUTAGES) else None
         too_long = since is not None and (moment - since).total_seconds() > values.outage_limit_seconds
         try:
-            if isinstance(error, TaskFailed) and tries + 1 >= values.max_tries:
+            used_up = isinstance(error, TaskFailed) and job.tries >= values.max_tries
+            if (used_up or too_long) and job.attempt_id is None:
                 ledger.work.fail(lease, error, now=moment)
                 continue
-            if too_long and job.attempt_id is None:
-                ledger.work.fail(lease, error, now=moment)
-                continue
-            ledger.work.give_back(lease, error, next_try_at=moment + backoff(tries), outage_since=since)
+            ledger.work.give_back(
+                lease,
+                error,
+                next_try_at=moment + backoff(error, job.retry_count),
+                outage_since=since,
+                counts=isinstance(error, TaskFailed),
+            )
             waiting += 1
         except LeaseLost:
             continue  # another run has it: it waits for nothing
     return waiting
 
 
-def backoff(tries: int) -> timedelta:
-    """15 s, doubled with every try up to ten minutes; half of it by chance, so that many do not come back at once."""
-    seconds = min(600, 15 * 2 ** min(tries, 6))
+def backoff(error: IngestionError, times: int) -> timedelta:
+    """How long to wait before the next try: 15 s, doubled with every time, up to ten minutes.
+
+    An outage's end should not be slept through, so its limit is a minute; and another change of the datasource is a
+    matter of seconds. Half of it is left to chance, so that many do not come back at once.
+    """
+    if isinstance(error, DatasourceBusy):
+        seconds = 10
+    else:
+        seconds = min(60 if isinstance(error, OUTAGES) else 600, 15 * 2 ** min(times, 6))
     return timedelta(seconds=seconds / 2 + random.uniform(0, seconds / 2))  # noqa: S311 - not a secret
 
 
