@@ -63,12 +63,8 @@ def transient_errors_wait(
         waiting = give_back(ledger, jobs, heart, error, values)
         raise dg.Failure(f"{waiting} files wait and will be tried again. {error}", allow_retries=False) from error
     except PermanentError as error:
-        failed = 0
-        for lease in list(heart.leases.values()):
-            heart.release(lease.job_id)
-            ledger.work.fail(lease, error, now=now())
-            failed += 1
-        raise dg.Failure(f"{failed} files failed. {error}", allow_retries=False) from error
+        failed, waiting = fail_or_wait(ledger, jobs, heart, error)
+        raise dg.Failure(f"{failed} files failed, {waiting} wait. {error}", allow_retries=False) from error
     except dg.DagsterExecutionInterruptedError as error:
         stop_jobs(ledger, jobs, heart, before=on_cancel)
         raise dg.Failure("The run was canceled.", allow_retries=False) from error
@@ -105,6 +101,26 @@ def give_back(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: Ingestio
         except LeaseLost:
             continue  # another run has it: it waits for nothing
     return waiting
+
+
+def fail_or_wait(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: IngestionError) -> tuple[int, int]:
+    """End the jobs with a permanent error, except those of which Druid may hold rows: their end is what it holds.
+
+    Returns:
+        How many failed, how many wait.
+    """
+    rows = {job.job_id: job for job in ledger.jobs.rows_of([job.job_id for job in jobs])}
+    failed = waiting = 0
+    for lease in list(heart.leases.values()):
+        heart.release(lease.job_id)
+        job = rows[lease.job_id]
+        if job.attempt_id is None:
+            ledger.work.fail(lease, error, now=now())
+            failed += 1
+        else:
+            ledger.work.give_back(lease, error, next_try_at=now() + backoff(error, job.retry_count))
+            waiting += 1
+    return failed, waiting
 
 
 def backoff(error: IngestionError, times: int) -> timedelta:
