@@ -17,7 +17,7 @@ import typer
 
 from ingestion_pipeline.cli.connections import Connections, connected
 from ingestion_pipeline.cli.follow import Followed, Timeout, Wait, follow
-from ingestion_pipeline.cli.output import AsJson, console, json_text, number, table
+from ingestion_pipeline.cli.output import AsJson, console, counted, json_text, number, table
 from ingestion_pipeline.cli.send import (
     Parcel,
     known_organization,
@@ -168,9 +168,9 @@ def resubmit(
         root = around(systems, named.family[0])
         rows = require_resubmittable(root)
         require_usable(root.job.datasource, systems)
+        rejected = counted(root.job.rows_rejected, "rejected row")
         page.print(
-            f"{rows:,} of the {root.job.rows_rejected:,} rejected rows of job {short(root.job)} "
-            f"({root.job.file_name}) are open.",
+            f"Open of job {short(root.job)} ({root.job.file_name}): {rows:,} of {rejected}.",
             markup=False,
             soft_wrap=True,
         )
@@ -226,7 +226,7 @@ def _loaded_between(
     for batch in in_batches([job.job_id for job in files]):
         busy |= ledger.open_changes(batch)
     if busy:
-        page.print(f"{len(busy):,} files are left alone: a replay or undo of them has not ended yet.", style="yellow")
+        page.print(f"{counted(len(busy), 'file')} left alone: a replay or undo has not ended yet.", style="yellow")
     return [job for job in files if job.job_id not in busy]
 
 
@@ -250,9 +250,11 @@ def _tell_replay(jobs: Sequence[Job], goes: dict[str, list[Job]], page: "Console
     gone = {job.job_id: job for going in goes.values() for job in going}
     rows = sum(job.rows_queryable for job in gone.values())
     others = [job for job in gone.values() if job.job_id not in own]
-    text = f"{len(jobs):,} files are loaded again; their rows take the place of {rows:,} rows"
+    text = f"{len(jobs):,} files are loaded again; their rows take the place of {counted(rows, 'row')}"
     if others:
-        text += f", {sum(job.rows_queryable for job in others):,} of them brought by {len(others):,} corrections"
+        text += (
+            f", {sum(job.rows_queryable for job in others):,} of them brought by {counted(len(others), 'correction')}"
+        )
     page.print(f"{text}.", soft_wrap=True)
 
 

@@ -59,6 +59,11 @@ def number(value: int | None) -> str:
     return f"{value:,}" if value else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def moment(value: datetime | None) -> str:
     """A time to the second, in UTC as everything here."""
     return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value else ""

@@ -17,7 +17,7 @@ import typer
 from ingestion_pipeline.cli.connections import Connections, connected
 from ingestion_pipeline.cli.family import open_rows
 from ingestion_pipeline.cli.jobs import find_job
-from ingestion_pipeline.cli.output import console
+from ingestion_pipeline.cli.output import console, counted
 from ingestion_pipeline.domain.contract import CsvFormat
 from ingestion_pipeline.domain.orders import fixes, short
 from ingestion_pipeline.errors import FileError, ObjectMissing
@@ -71,7 +71,9 @@ def rejected(
             then = ""
             if fixable and open_rows(family):
                 then = f" Correct it, then `ingestion-pipeline resubmit {short(family[0])} {output}`."
-            page.print(f"{found['rows_rejected']:,} rejected rows in {output}.{then}", markup=False, soft_wrap=True)
+            page.print(
+                f"{counted(found['rows_rejected'], 'rejected row')} in {output}.{then}", markup=False, soft_wrap=True
+            )
 
 
 def fixable_lines(quarantine: Iterator[bytes], found: Mapping[str, Any], options: CsvFormat) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ingestion_pipeline.cli.connections import Connections
 from ingestion_pipeline.cli.jobs import find_jobs
+from ingestion_pipeline.cli.output import counted
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job
 from ingestion_pipeline.domain.orders import Target, short
 
@@ -55,7 +56,7 @@ def holding_rows(systems: Connections, cause: Cause, jobs: Sequence[Job]) -> dic
 def rows_told(jobs: Sequence[Job]) -> str:
     """Rows in Druid by job, in words."""
     return " and ".join(
-        f"{f'the {job.rows_queryable:,} rows' if job.outcome in LOADED_OUTCOMES else 'whatever Druid has'} "
+        f"{'the ' + counted(job.rows_queryable, 'row') if job.outcome in LOADED_OUTCOMES else 'whatever Druid has'} "
         f"of job {short(job)} ({job.file_name})"
         for job in jobs
     )
