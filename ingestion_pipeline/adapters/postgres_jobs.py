@@ -104,6 +104,8 @@ class Jobs:
 SELECT job_id::text AS job_id, organization, datasource, object_key, file_name, size_bytes, status, outcome, step,
        progress_percent, progress, rows_read, rows_accepted, rows_rejected, rows_queryable, lane, priority,
        partition_day, tries, retry_count, next_try_at, waiting_reason, error_code, error_message, error_retryable,
+       cause, parent_job_id::text AS parent_job_id, replaces_job_id::text AS replaces_job_id,
+       result ->> 'replaced_by' AS replaced_by,
        run_id, attempt_id, created_at, arrived_at, started_at, finished_at, updated_at
 FROM ingestion_jobs WHERE {" AND ".join(conditions)}
 ORDER BY created_at DESC, job_id LIMIT :limit
