@@ -28,6 +28,7 @@ from ingestion_pipeline.cli.send import (
     user_name,
 )
 from ingestion_pipeline.cli.targets import around, holding_rows, in_batches, rows_told, target_of
+from ingestion_pipeline.domain.correction import keeper
 from ingestion_pipeline.domain.job import Cause, Job, Lane, Outcome, Priority
 from ingestion_pipeline.domain.orders import (
     fixes,
@@ -165,7 +166,7 @@ def resubmit(
     page = console(stderr=as_json)
     with connected() as systems:
         named = target_of(systems, job, prefer=lambda found: found.holds_rows)
-        root = around(systems, named.family[0])
+        root = around(systems, keeper(named.family))
         rows = require_resubmittable(root)
         require_usable(root.job.datasource, systems)
         rejected = counted(root.job.rows_rejected, "rejected row")

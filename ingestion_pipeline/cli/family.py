@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingestion_pipeline.cli.output import message
-from ingestion_pipeline.domain.correction import open_rejects
+from ingestion_pipeline.domain.correction import fixes, keeper, open_rejects
 from ingestion_pipeline.domain.job import Cause, Job
-from ingestion_pipeline.domain.orders import SHORT_ID, fixes, short
+from ingestion_pipeline.domain.orders import SHORT_ID, short
 
 _ORIGINS: Mapping[str, str] = {
     Cause.RETRY: "another try of job {}",
@@ -41,7 +41,7 @@ def taken_by(job: Mapping[str, Any], family: Sequence[Job] = ()) -> str:
 
 def open_rows(family: Sequence[Job]) -> int | None:
     """How many rejected rows of the file may still be corrected; None where corrections are not taken in."""
-    if not family or not family[0].holds_rows or not family[0].rows_rejected:
+    if not family or not keeper(family).holds_rows or not keeper(family).rows_rejected:
         return None
     return open_rejects(family)
 
@@ -51,7 +51,7 @@ def rejects(family: Sequence[Job]) -> str:
     left = open_rows(family)
     if left is None:
         return ""
-    rejected, made = family[0].rows_rejected, fixes(family)
+    rejected, made = keeper(family).rows_rejected, fixes(family)
     if not made:
         return f"{rejected:,} rejected, all open"
     by = f"by job {', '.join(short(fix) for fix in made)}"
@@ -62,7 +62,7 @@ def rejects(family: Sequence[Job]) -> str:
 
 def note(job: Mapping[str, Any], family: Sequence[Job]) -> str:
     """One line of the table of jobs: why it waits or failed, where it comes from, what became of its rows."""
-    fixed = rejects(family) if family and family[0].job_id == job["job_id"] and fixes(family) else ""
+    fixed = rejects(family) if family and keeper(family).job_id == job["job_id"] and fixes(family) else ""
     return "; ".join(part for part in (message(job), origin(job), taken_by(job), fixed) if part)
 
 

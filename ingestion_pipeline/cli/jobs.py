@@ -25,6 +25,7 @@ from ingestion_pipeline.cli.output import (
     step_text,
     table,
 )
+from ingestion_pipeline.domain.correction import keeper
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Lane, Priority, Status
 from ingestion_pipeline.domain.orders import SHORT_ID, short
 from ingestion_pipeline.errors import ConfigurationError
@@ -185,7 +186,7 @@ def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> s
 
 
 def _next_of_rejects(job: Mapping[str, Any], family: Sequence[Job]) -> str:
-    root, id_ = family[0], job["job_id"][:SHORT_ID]
+    root, id_ = keeper(family), job["job_id"][:SHORT_ID]
     if not root.holds_rows:
         # A replay or a second try: what it rejected is corrected in the whole file.
         return f"Correct the rejected rows in the file and send it: `ingestion-pipeline upload FILE --replaces {id_}`."
@@ -248,7 +249,7 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
             f"{job['rows_read']:,} read, {job['rows_accepted']:,} accepted, {job['rows_rejected']:,} rejected, "
             f"{job['rows_queryable']:,} counted in Druid" if job["rows_read"] or job["started_at"] else "",
         ),
-        ("rejected", rejects(family) if job["job_id"] == family[0].job_id else ""),
+        ("rejected", rejects(family) if job["job_id"] == keeper(family).job_id else ""),
         ("its rows", taken_by(job, family)),
         ("summary", result.get("summary") or ""),
         ("waits", job["waiting_reason"] or ""),

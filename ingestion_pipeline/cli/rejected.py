@@ -19,7 +19,8 @@ from ingestion_pipeline.cli.family import open_rows
 from ingestion_pipeline.cli.jobs import find_job
 from ingestion_pipeline.cli.output import console, counted
 from ingestion_pipeline.domain.contract import CsvFormat
-from ingestion_pipeline.domain.orders import fixes, short
+from ingestion_pipeline.domain.correction import fixes, keeper
+from ingestion_pipeline.domain.orders import short
 from ingestion_pipeline.errors import FileError, ObjectMissing
 
 app = typer.Typer()
@@ -59,7 +60,7 @@ def rejected(
             ) from error
         family = systems.ledger.corrections.family(found["job_id"])
         made = fixes(family) if open_rows(family) is not None else []
-        if fixable and made and found["job_id"] == family[0].job_id:
+        if fixable and made and found["job_id"] == keeper(family).job_id:
             page.print(
                 f"Some of these are fixed already: `ingestion-pipeline rejected {short(made[-1])} --fixable` has those "
                 "that its correction left.",
@@ -70,7 +71,7 @@ def rejected(
         if output is not None:
             then = ""
             if fixable and open_rows(family):
-                then = f" Correct it, then `ingestion-pipeline resubmit {short(family[0])} {output}`."
+                then = f" Correct it, then `ingestion-pipeline resubmit {short(keeper(family))} {output}`."
             page.print(
                 f"{counted(found['rows_rejected'], 'rejected row')} in {output}.{then}", markup=False, soft_wrap=True
             )

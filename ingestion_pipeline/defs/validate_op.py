@@ -13,7 +13,7 @@ from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import Heart, heartbeat, job_log, lease_of, now, take, usable
 from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
-from ingestion_pipeline.domain.correction import open_rejects
+from ingestion_pipeline.domain.correction import is_fix, open_rejects
 from ingestion_pipeline.domain.job import Cause, Job, Outcome, Staged
 from ingestion_pipeline.errors import ContractError, FileError, NotAFix
 from ingestion_pipeline.settings import Settings
@@ -198,8 +198,7 @@ def _require_fix(job: Job, report: "ValidationReport", ledger: Ledger) -> None:
     if job.parent_job_id is None or job.cause not in (Cause.RESUBMIT, Cause.RETRY):
         return
     family = ledger.corrections.family(job.job_id)
-    by_id = {member.job_id: member for member in family}
-    if Cause.RESUBMIT not in (job.cause, by_id[job.parent_job_id].cause):
+    if not is_fix(job, family):
         return
     open_rows = open_rejects(family)
     if report.rows_read > open_rows:

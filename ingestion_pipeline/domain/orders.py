@@ -8,8 +8,8 @@ is then.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ingestion_pipeline.domain.correction import open_rejects
-from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Outcome
+from ingestion_pipeline.domain.correction import fixes, is_fix, keeper, open_rejects
+from ingestion_pipeline.domain.job import Cause, Job, Outcome
 from ingestion_pipeline.errors import CorrectionRefused
 
 SHORT_ID = 8  # characters of an id that people are shown; every command takes them
@@ -38,20 +38,6 @@ def short(job: Job | str) -> str:
     return (job if isinstance(job, str) else job.job_id)[:SHORT_ID]
 
 
-def is_fix(job: Job, family: Sequence[Job]) -> bool:
-    """Whether it holds corrected rows of another job, also by way of trying such a correction again."""
-    by_id = {member.job_id: member for member in family}
-    at: Job | None = job
-    while at is not None and at.cause is Cause.RETRY:
-        at = by_id.get(at.parent_job_id or "")
-    return at is not None and at.cause is Cause.RESUBMIT
-
-
-def fixes(family: Sequence[Job]) -> list[Job]:
-    """The family's corrections of rejected rows that are in Druid, oldest first."""
-    return [job for job in family if job.outcome in LOADED_OUTCOMES and is_fix(job, family)]
-
-
 def require_replayable(target: Target) -> None:
     """Refuse what cannot be loaded again.
 
@@ -66,7 +52,7 @@ def require_replayable(target: Target) -> None:
         )
     _require_final(job)
     if is_fix(job, target.family):
-        root = short(target.family[0])
+        root = short(keeper(target.family))
         raise _refused(
             job,
             f"Job {short(job)} holds corrected rows of job {root}; a correction is not replayed by itself.",
@@ -130,7 +116,7 @@ def require_replaceable(target: Target, *, organization: str, datasource: str) -
         raise _refused(job, f"Job {short(job)} is an undo: it has no rows.", "Upload the file without --replaces.")
     _require_final(job)
     if is_fix(job, target.family):
-        root = short(target.family[0])
+        root = short(keeper(target.family))
         raise _refused(
             job,
             f"Job {short(job)} holds corrected rows of job {root} only.",
@@ -155,7 +141,7 @@ def require_resubmittable(target: Target) -> int:
     """Refuse where no corrected rows can be taken in.
 
     Args:
-        target: Of the file's first job, the root of its family.
+        target: Of the job that stands for the file (`keeper`).
 
     Returns:
         How many rejected rows are open.
@@ -219,7 +205,8 @@ def _require_no_open_change(target: Target) -> None:
 
 def _present(family: Sequence[Job]) -> Job | None:
     """The member that has the file's rows in Druid now."""
-    return next((job for job in reversed(family) if job.holds_rows and not is_fix(job, family)), None)
+    job = keeper(family)
+    return job if job.holds_rows else None
 
 
 def _done(taker: Job) -> str:
