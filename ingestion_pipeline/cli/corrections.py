@@ -28,11 +28,9 @@ from ingestion_pipeline.cli.send import (
     user_name,
 )
 from ingestion_pipeline.cli.targets import around, holding_rows, in_batches, rows_told, target_of
-from ingestion_pipeline.domain.correction import keeper
+from ingestion_pipeline.domain.correction import fixes, is_fix, keeper
 from ingestion_pipeline.domain.job import Cause, Job, Lane, Outcome, Priority
 from ingestion_pipeline.domain.orders import (
-    fixes,
-    is_fix,
     require_replayable,
     require_resubmittable,
     require_undoable,
