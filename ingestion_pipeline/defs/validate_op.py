@@ -15,7 +15,7 @@ from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.correction import is_fix, open_rejects
 from ingestion_pipeline.domain.job import Cause, Job, Outcome, Staged
-from ingestion_pipeline.errors import ContractError, FileError, NotAFix
+from ingestion_pipeline.errors import ContractError, FileError, NotAFix, ObjectSuperseded
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,6 +67,16 @@ def validate(
                     if validate_job(job, usable(contract, job.datasource), ledger=ledger, bucket=bucket, heart=heart):
                         go.append(job.job_id)
                         continue
+                except ObjectSuperseded as error:
+                    context.log.info(f"{job.object_key}: {error}")
+                    ledger.work.complete(
+                        lease_of(job),
+                        Outcome.SUPERSEDED,
+                        rows_queryable=0,
+                        summary=error.message,
+                        details={},
+                        now=now(),
+                    )
                 except (FileError, ContractError) as error:
                     job_log(context, job).warning("job_failed", code=error.code, error=error.message)
                     context.log.warning(f"{job.object_key}: {error}")
