@@ -162,7 +162,8 @@ class Druid:
         Returns:
             "accepted", or "exists": somebody's POST of the id was accepted before.
         """
-        return self.submit({"type": "noop", "id": task_id, "runTime": 0, "isReadyTime": 0})
+        # A run time of 0 means Druid's own default, which is 2.5 s of a worker slot.
+        return self.submit({"type": "noop", "id": task_id, "runTime": 1, "isReadyTime": 0})
 
     def running_compactions(self, datasource: str) -> set[str]:
         """Ids of the datasource's compaction tasks that have not ended."""
