@@ -293,28 +293,32 @@ class Druid:
             chunks |= {datetime.fromisoformat(row["timestamp"]) for row in rows if row["result"]["counted"]}
         return sorted(chunks)
 
-    def columns(self, datasource: str, intervals: Sequence[Interval]) -> dict[str, str | None]:
-        """Every column that the served segments of the intervals have, with Druid's name of its type.
+    def columns(self, datasource: str, intervals: Sequence[Interval]) -> dict[str, frozenset[str]]:
+        """Every column that the served segments of the intervals have, with Druid's names of its types there.
 
-        None stands for a type that differs between segments. `__time` is left out.
+        More than one where segments differ; none where no segment has a value in it: Druid 33 calls such a column of
+        a segment STRING, also one that was written as JSON. `__time` is left out.
         """
         query = {
             "queryType": "segmentMetadata",
             "dataSource": datasource,
             "intervals": [str(interval) for interval in intervals],
-            "merge": True,
-            "analysisTypes": [],
+            # Merged, a type that differs hides what it differs between.
+            "merge": False,
+            "analysisTypes": ["minmax"],
             "toInclude": {"type": "all"},
             "context": self._context(None),
         }
         doing = f"read the columns of {datasource}"
-        found = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
-        return {
-            name: None if column.get("errorMessage") else str(column.get("typeSignature") or column.get("type"))
-            for segment in found
-            for name, column in segment["columns"].items()
-            if name != TIME_COLUMN
-        }
+        segments = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
+        found: dict[str, set[str]] = {}
+        for segment in segments:
+            for name, column in segment["columns"].items():
+                types = found.setdefault(name, set())
+                druid_type = str(column.get("typeSignature") or column.get("type"))
+                if druid_type != "STRING" or column.get("maxValue") is not None:
+                    types.add(druid_type)
+        return {name: frozenset(types) for name, types in found.items() if name != TIME_COLUMN}
 
     def query(self, sql: str, parameters: Sequence[Any] = (), *, timeout_seconds: float = 60.0) -> list[dict[str, Any]]:
         """Run SQL and return its rows.
