@@ -170,6 +170,9 @@ def build_replace_spec(
         intervals=intervals,
         # Read one after the other in one task, combined sources fail in Druid 33 (`needsFormat()`).
         max_subtasks=2 if combined else 1,
+        # Nor does a combined source know its task's locks: it would read rows that were appended after the task had
+        # its lock, which Druid carries over by itself, so they would be there twice. Appends must wait for it.
+        concurrent=not combined,
         io_config=io_config,
     )
 
@@ -230,6 +233,7 @@ def _task(
     intervals: Sequence[Interval],
     max_subtasks: int,
     io_config: Mapping[str, Any],
+    concurrent: bool = True,
 ) -> dict[str, Any]:
     return {
         "type": "index_parallel",
@@ -259,7 +263,7 @@ def _task(
             },
         },
         # Without it appends that meet in a time chunk fail on its lock. Never a priority: it revokes locks.
-        "context": {"useConcurrentLocks": True},
+        "context": {"useConcurrentLocks": concurrent},  # explicit: a cluster's default context may have it
     }
 
 
