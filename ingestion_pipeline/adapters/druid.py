@@ -254,7 +254,7 @@ class Druid:
         return counts
 
     def rows_by_job(self, datasource: str, interval: Interval) -> dict[str, int]:
-        """Rows of every job in the interval, those of no job under "".
+        """Rows of every job in the interval, those of no job (null or an empty text) under "".
 
         Like :meth:`served_by_job`: no cache, and no table schema needed.
         """
@@ -269,7 +269,11 @@ class Druid:
         }
         doing = f"count rows of {datasource}"
         rows = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
-        return {row["event"].get(JOB_ID_COLUMN) or "": int(row["event"]["counted"]) for row in rows}
+        counts: dict[str, int] = {}
+        for row in rows:
+            job = row["event"].get(JOB_ID_COLUMN) or ""
+            counts[job] = counts.get(job, 0) + int(row["event"]["counted"])
+        return counts
 
     def chunks_of_jobs(
         self, datasource: str, job_ids: Sequence[str], interval: Interval, granularity: str
