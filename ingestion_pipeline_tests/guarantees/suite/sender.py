@@ -136,7 +136,7 @@ class Sender:
         if known is None:
             return False
         if action.when == "loading":
-            return known["status"] != "pending"
+            return str(known["status"]) != "pending"
         return all(job["status"] in FINAL for job in jobs)
 
     def is_newest(self, track: Track, job: dict[str, Any]) -> bool:
