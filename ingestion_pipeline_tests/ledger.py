@@ -117,15 +117,22 @@ def lease_of(job: Job) -> Lease:
     return Lease(job_id=job.job_id, epoch=job.lease_epoch)
 
 
-def attempt_of(jobs: Sequence[Job], attempt_id: str | None = None) -> Attempt:
+def spec_of(*columns: str) -> dict[str, Any]:
+    """As much of a Druid spec as the ledger reads."""
+    dimensions = [{"type": "string", "name": name} for name in columns]
+    return {"type": "index_parallel", "spec": {"dataSchema": {"dimensionsSpec": {"dimensions": dimensions}}}}
+
+
+def attempt_of(jobs: Sequence[Job], attempt_id: str | None = None, **changes: Any) -> Attempt:
+    values: dict[str, Any] = {"spec": spec_of("place")}
     return Attempt(
         attempt_id=attempt_id or f"task-{uuid4().hex}",
         datasource=jobs[0].datasource,
         state=AttemptState.SAVED,
         spec_hash="0" * 16,
-        spec={"type": "index_parallel"},
         intervals=("2026-03-01T00:00:00.000Z/2026-03-02T00:00:00.000Z",),
         expected={job.job_id: 5 for job in jobs},
+        **(values | changes),
     )
 
 

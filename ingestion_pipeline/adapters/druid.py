@@ -28,6 +28,7 @@ from ingestion_pipeline.errors import DruidRejected, DruidUnavailable, Ingestion
 log = structlog.get_logger()
 
 READY_TIMEOUT = (1.0, 2.0)
+CANCEL_TIMEOUT = (1.0, 4.0)
 # A proof must not be answered from a cache.
 NO_CACHE = {
     "useCache": False,
@@ -152,7 +153,8 @@ class Druid:
     def cancel(self, task_id: str) -> None:
         """Ask the overlord to stop the task; a task that it does not know is stopped already."""
         doing = f"stop task {task_id}"
-        response = self._http.send(doing, "POST", f"{self._task_url(task_id)}/shutdown")
+        # The overlord waits for the worker; a person who cancels does not wait for both.
+        response = self._http.send(doing, "POST", f"{self._task_url(task_id)}/shutdown", timeout=CANCEL_TIMEOUT)
         if not response.ok and not _unknown_task(response):
             raise classify_response(doing, response.status_code, response.text)
 

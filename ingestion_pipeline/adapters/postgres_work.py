@@ -197,26 +197,37 @@ RETURNING j.job_id
         self._write(lease, "cancel_requested_at = coalesce(j.cancel_requested_at, :now)", {"now": now})
 
     def give_back(
-        self, lease: Lease, error: IngestionError, *, next_try_at: datetime, outage_since: datetime | None = None
+        self,
+        lease: Lease,
+        error: IngestionError,
+        *,
+        next_try_at: datetime,
+        outage_since: datetime | None = None,
+        counts: bool = False,
     ) -> None:
         """Free the job for a later run: it waits as `retrying` until `next_try_at`.
 
-        `tries` counts the runs that died over a file; one that ends like this did not.
-
         Args:
+            counts: The file may be to blame: this was one of its tries.
             outage_since: That an outside system does not answer is the reason, and since when it has been.
         """
         self._write(
             lease,
             """
-            status = 'retrying', retry_count = j.retry_count + 1, tries = greatest(j.tries - 1, 0),
+            status = 'retrying', retry_count = j.retry_count + 1,
+            tries = greatest(j.tries - CASE WHEN :counts THEN 0 ELSE 1 END, 0),
             next_try_at = :next_try_at, outage_since = :outage_since,
             waiting_reason = CAST(:error_message AS text), lease_run_id = NULL, claim_token = NULL,
             lease_epoch = j.lease_epoch + 1, error_type = :error_type, error_code = :error_code,
             error_message = :error_message, error_retryable = :error_retryable,
             result = j.result || jsonb_build_object('hint', CAST(:hint AS text), 'details', CAST(:details AS jsonb))
             """,
-            {"next_try_at": next_try_at, "outage_since": outage_since, **_error_fields(error)},
+            {
+                "next_try_at": next_try_at,
+                "outage_since": outage_since,
+                "counts": counts,
+                **_error_fields(error),
+            },
         )
 
     def _write(self, lease: Lease, assignments: str, parameters: Mapping[str, Any]) -> None:

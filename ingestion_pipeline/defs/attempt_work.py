@@ -20,7 +20,14 @@ from ingestion_pipeline.defs.batch import Heart, now
 from ingestion_pipeline.domain.druid import TaskReport, TaskState, TaskStatus
 from ingestion_pipeline.domain.interval import Interval
 from ingestion_pipeline.domain.job import Attempt, AttemptState, Cause, Job, Lease, Outcome
-from ingestion_pipeline.errors import IngestionError, LeaseLost, ObjectMissing, TaskFailed, TransientError
+from ingestion_pipeline.errors import (
+    IngestionError,
+    LeaseLost,
+    ObjectMissing,
+    PermanentError,
+    TaskFailed,
+    TransientError,
+)
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages import monitor, submit
 
@@ -108,7 +115,10 @@ class AttemptWork:
         Returns:
             False when one was accepted meanwhile: the attempt lives.
         """
-        return self.druid.occupy(attempt.attempt_id) == "accepted"
+        try:
+            return self.druid.occupy(attempt.attempt_id) == "accepted"
+        except PermanentError:
+            return True  # Druid takes no task from this pipeline
 
     def end_without_rows(self, attempt: Attempt, jobs: Sequence[Job], error: IngestionError) -> IngestionError | None:
         """The attempt changed nothing: its jobs are free for a new one.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ingestion_pipeline.defs.attempt_work import MAX_ATTEMPTS, AttemptWork, intervals_of
+from ingestion_pipeline.defs.attempt_work import MAX_ATTEMPTS, AttemptWork, cleaned_key, intervals_of
 from ingestion_pipeline.defs.batch import now
 from ingestion_pipeline.defs.failures import Stopped
 from ingestion_pipeline.defs.replaces import Replacer
@@ -92,7 +92,9 @@ class Loader:
                 self._work.fail([job], error)
                 continue
             if effect.pointless is not None:
-                self._complete_pointless(job, effect.pointless)
+                self._complete_without_rows(job, Outcome.SUPERSEDED, effect.pointless)
+            elif not effect.removes and not cleaned_key(job):
+                self._complete_without_rows(job, Outcome.EMPTY, "The file has a header and no rows.")
             else:
                 effects[job.job_id] = effect
 
@@ -111,10 +113,10 @@ class Loader:
             if group:
                 yield group, effects
 
-    def _complete_pointless(self, job: Job, why: str) -> None:
+    def _complete_without_rows(self, job: Job, outcome: Outcome, why: str) -> None:
         self._work.ledger.work.complete(
             self._work.heart.leases[job.job_id],
-            Outcome.SUPERSEDED,
+            outcome,
             rows_queryable=0,
             summary=why,
             details={},

@@ -178,7 +178,9 @@ def _free_jobs_of_keys(
             ledger.jobs.retry_of(job, job_id=retry_id, now=now())
             free.append(retry_id)
         else:
-            notes.append(f"{key}: job {job.job_id[:8]} ended as {job.status}/{job.outcome}; it is not tried again.")
+            notes.append(
+                f"{key}: job {job.job_id[:8]} ended as {job.status}/{job.outcome}. Use `replay` to load it again."
+            )
     return free, notes
 
 

@@ -12,6 +12,7 @@ from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.defs.batch import Heart, now
 from ingestion_pipeline.domain.job import Job, Status
 from ingestion_pipeline.errors import (
+    DatasourceBusy,
     DruidUnavailable,
     IngestionError,
     LeaseLost,
@@ -62,12 +63,8 @@ def transient_errors_wait(
         waiting = give_back(ledger, jobs, heart, error, values)
         raise dg.Failure(f"{waiting} files wait and will be tried again. {error}", allow_retries=False) from error
     except PermanentError as error:
-        failed = 0
-        for lease in list(heart.leases.values()):
-            heart.release(lease.job_id)
-            ledger.work.fail(lease, error, now=now())
-            failed += 1
-        raise dg.Failure(f"{failed} files failed. {error}", allow_retries=False) from error
+        failed, waiting = fail_or_wait(ledger, jobs, heart, error)
+        raise dg.Failure(f"{failed} files failed, {waiting} wait. {error}", allow_retries=False) from error
     except dg.DagsterExecutionInterruptedError as error:
         stop_jobs(ledger, jobs, heart, before=on_cancel)
         raise dg.Failure("The run was canceled.", allow_retries=False) from error
@@ -85,27 +82,57 @@ def give_back(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: Ingestio
     waiting = 0
     for lease in list(heart.leases.values()):
         heart.release(lease.job_id)
-        job = rows[lease.job_id]
-        tries, moment = job.retry_count, now()
+        job, moment = rows[lease.job_id], now()
         since = (job.outage_since or moment) if isinstance(error, OUTAGES) else None
         too_long = since is not None and (moment - since).total_seconds() > values.outage_limit_seconds
         try:
-            if isinstance(error, TaskFailed) and tries + 1 >= values.max_tries:
+            used_up = isinstance(error, TaskFailed) and job.tries >= values.max_tries
+            if (used_up or too_long) and job.attempt_id is None:
                 ledger.work.fail(lease, error, now=moment)
                 continue
-            if too_long and job.attempt_id is None:
-                ledger.work.fail(lease, error, now=moment)
-                continue
-            ledger.work.give_back(lease, error, next_try_at=moment + backoff(tries), outage_since=since)
+            ledger.work.give_back(
+                lease,
+                error,
+                next_try_at=moment + backoff(error, job.retry_count),
+                outage_since=since,
+                counts=isinstance(error, TaskFailed),
+            )
             waiting += 1
         except LeaseLost:
             continue  # another run has it: it waits for nothing
     return waiting
 
 
-def backoff(tries: int) -> timedelta:
-    """15 s, doubled with every try up to ten minutes; half of it by chance, so that many do not come back at once."""
-    seconds = min(600, 15 * 2 ** min(tries, 6))
+def fail_or_wait(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: IngestionError) -> tuple[int, int]:
+    """End the jobs with a permanent error, except those of which Druid may hold rows: their end is what it holds.
+
+    Returns:
+        How many failed, how many wait.
+    """
+    rows = {job.job_id: job for job in ledger.jobs.rows_of([job.job_id for job in jobs])}
+    failed = waiting = 0
+    for lease in list(heart.leases.values()):
+        heart.release(lease.job_id)
+        job = rows[lease.job_id]
+        if job.attempt_id is None:
+            ledger.work.fail(lease, error, now=now())
+            failed += 1
+        else:
+            ledger.work.give_back(lease, error, next_try_at=now() + backoff(error, job.retry_count))
+            waiting += 1
+    return failed, waiting
+
+
+def backoff(error: IngestionError, times: int) -> timedelta:
+    """How long to wait before the next try: 15 s, doubled with every time, up to ten minutes.
+
+    An outage's end should not be slept through, so its limit is a minute; and another change of the datasource is a
+    matter of seconds. Half of it is left to chance, so that many do not come back at once.
+    """
+    if isinstance(error, DatasourceBusy):
+        seconds = 10
+    else:
+        seconds = min(60 if isinstance(error, OUTAGES) else 600, 15 * 2 ** min(times, 6))
     return timedelta(seconds=seconds / 2 + random.uniform(0, seconds / 2))  # noqa: S311 - not a secret
 
 

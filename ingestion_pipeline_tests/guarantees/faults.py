@@ -15,7 +15,7 @@ DIRECTORY_VARIABLE = "PIPELINE_FAULTS_DIR"
 
 Point = Literal["reading", "after_save", "after_plan", "before_post", "after_post", "before_complete"]
 Signal = Literal["SIGKILL", "SIGSTOP"]
-Condition = Literal["hold_dispatch", "wrong_secret", "absent_bucket"]
+Condition = Literal["hold_dispatch", "hold_reading", "wrong_secret", "absent_bucket"]
 
 
 @dataclass(frozen=True, slots=True)

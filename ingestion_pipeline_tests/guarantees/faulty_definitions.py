@@ -4,6 +4,7 @@ What belongs here: where faults may strike. What does not: behaviour; nothing di
 `ingestion_pipeline.definitions` unless a test arms a fault.
 """
 
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -28,6 +29,8 @@ from ingestion_pipeline_tests.guarantees.faults import any_armed, holds, strike
 class FaultyObjectStore(ObjectStore):
     def read(self, key: str, *, if_match: str | None = None) -> Iterator[bytes]:
         for chunk in super().read(key, if_match=if_match):
+            while holds("hold_reading") and "held" in key:
+                time.sleep(0.1)
             yield chunk
             # `exports/<datasource>/...`, or `uploads/<organization>/<datasource>/...`.
             strike("reading", key.split("/")[2 if key.startswith("uploads/") else 1])

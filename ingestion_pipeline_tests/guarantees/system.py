@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,8 @@ _TICKS = """query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ...
 _LAUNCH = """mutation($e: ExecutionParams!) { launchRun(executionParams: $e) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
+_TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) { __typename
+  ... on PythonError { message } ... on TerminateRunFailure { message } } }"""
 _BACKFILL = """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) { __typename
   ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 _LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "ingestion_pipeline"}
@@ -163,6 +166,19 @@ class System:
 
         return self.until(f"{jobs} finished jobs of {key}", look, seconds=seconds)
 
+    def job(self, job_id: str) -> dict[str, Any]:
+        (row,) = self.rows("SELECT *, job_id::text AS job_id FROM ingestion_jobs WHERE job_id = %s", job_id)
+        return row
+
+    def finished_job(self, job_id: str, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """One job, once it is final."""
+
+        def look() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return job if job["status"] in FINAL else None
+
+        return self.until(f"the end of job {job_id}", look, seconds=seconds)
+
     def attempts_of(self, job_id: str) -> list[dict[str, Any]]:
         return self.rows(
             "SELECT a.* FROM druid_attempts a JOIN attempt_jobs m USING (attempt_id) "
@@ -250,6 +266,14 @@ class System:
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
 
+    def cancel(self, run_id: str) -> float:
+        """Terminate a run as its page does; returns the seconds until it is over."""
+        began = time.monotonic()
+        answer = self.graphql(_TERMINATE, id=run_id)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
+        self.ended_run(run_id)
+        return time.monotonic() - began
+
     def backfill(self, datasource: str, day: str, *, seconds: float = PATIENCE_SECONDS) -> Run:
         """Launch a backfill of one day from the asset's page; returns its run, over."""
         answer = self.graphql(_BACKFILL, p={"assetSelection": [{"path": [datasource]}], "partitionNames": [day]})
@@ -301,6 +325,21 @@ def readings(rows: int, *, day: str = "2024-05-01", place: str = "roof", bad: in
         value = 1000 + row if row >= rows - bad else row % 100
         lines.append(f"{day}T{row // 3600 % 24:02}:{row // 60 % 60:02}:{row % 60:02}Z,{place},{value}")
     return "\n".join(lines) + "\n"
+
+
+def put_again(system: System, key: str, text: str | bytes) -> dict[str, Any]:
+    """Put the next version of a key; its job, once all of the key's are over."""
+    known = len(system.jobs_of(key))
+    before = system.bucket.head(key)
+    # Versions of a key are told apart by their time, which S3 gives in whole seconds.
+    while before is not None and now() - before.last_modified < timedelta(seconds=1):
+        time.sleep(0.1)
+    system.put(key, text)
+    return system.finished(key, jobs=known + 1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def loads(text: str | None) -> Any:

@@ -3,11 +3,10 @@
 import csv
 import gzip
 import io
-from typing import Any
 
 import pytest
 
-from ingestion_pipeline_tests.guarantees.system import System, loads, readings
+from ingestion_pipeline_tests.guarantees.system import System, loads, put_again, readings
 
 pytestmark = pytest.mark.stack
 
@@ -99,37 +98,15 @@ def test_bad_files_of_a_batch_fail_alone_each_with_its_own_error(system: System)
     assert run.checks == {"rejected_fraction": True, "files_loaded": False, "rows_proved": True}
 
 
-def test_an_unchanged_object_is_a_duplicate_and_a_changed_one_waits_for_corrections(system: System) -> None:
+def test_an_unchanged_object_is_a_duplicate(system: System) -> None:
     key, text = "exports/twins/2024-05-01/daily.csv", readings(40)
-    first = _put_again(system, key, text, jobs=1)
+    first = put_again(system, key, text)
     assert first["outcome"] == "loaded"
 
-    again = _put_again(system, key, text, jobs=2)
+    again = put_again(system, key, text)
     assert (again["status"], again["outcome"], again["rows_queryable"]) == ("completed", "duplicate", 0)
     assert again["result"]["duplicate_of"] == first["job_id"]
     assert system.ended_run(again["run_id"]).status == "SUCCESS"
 
-    changed = _put_again(system, key, readings(60, place="cellar"), jobs=3)
-    assert (changed["status"], changed["outcome"]) == ("failed", "replacement_unavailable")
-    assert changed["error_retryable"] is True
-    assert first["job_id"] in changed["error_message"]
-
     assert system.counted("twins") == system.counted("twins", first["job_id"]) == 40
-    assert system.attempts_of(again["job_id"]) == system.attempts_of(changed["job_id"]) == []
-
-
-def _put_again(system: System, key: str, text: str, *, jobs: int) -> dict[str, Any]:
-    # Versions of a key are told apart by their time, which S3 gives in whole seconds.
-    before = system.bucket.head(key)
-    system.put(key, text)
-    if before is not None:
-
-        def newer() -> bool:
-            after = system.bucket.head(key)
-            if after is not None and after.last_modified > before.last_modified:
-                return True
-            system.put(key, text)
-            return False
-
-        system.until("a later time of the object", newer, seconds=10)
-    return system.finished(key, jobs=jobs)
+    assert system.attempts_of(again["job_id"]) == []

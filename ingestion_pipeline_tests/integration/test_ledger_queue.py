@@ -90,7 +90,20 @@ def test_a_dead_claim_gives_its_jobs_back_under_a_new_epoch(world: World) -> Non
     assert world.take(token) == [], "the token is stale"
 
 
-def test_a_retrying_job_whose_new_claim_comes_to_nothing_is_due_at_once(world: World) -> None:
+def test_a_job_whose_claims_come_to_nothing_is_due_at_once_and_then_less_and_less_often(world: World) -> None:
+    job_id = world.job()
+    waits = []
+    for number in range(5):
+        token = f"{world.name} {number}"
+        assert world.ledger.queue.claim([job_id], token=token, now=world.now) == [job_id]
+        assert release(world, token, wait=60) == (1, 0)
+        waits.append((world.row(job_id)["next_try_at"] - world.now).total_seconds())
+        world.later(waits[-1])
+    assert world.row(job_id)["status"] == "pending"
+    assert waits == [0, 4, 12, 28, 60]
+
+
+def test_a_retrying_job_whose_new_claim_comes_to_nothing_says_when_it_is_due(world: World) -> None:
     job_id = world.job()
     world.ledger.queue.claim([job_id], token=f"{world.name} first", now=world.now)
     (job,) = world.take(f"{world.name} first")
@@ -100,8 +113,7 @@ def test_a_retrying_job_whose_new_claim_comes_to_nothing_is_due_at_once(world: W
     assert release(world, f"{world.name} second", wait=60) == (1, 0)
 
     assert world.row(job_id)["status"] == "retrying"
-    assert world.row(job_id)["next_try_at"] == world.now, "a job that retries says when"
-    assert world.candidates() == [job_id]
+    assert world.row(job_id)["next_try_at"] == world.later(4), "a job that retries says when"
 
 
 def test_a_file_that_kills_its_worker_ends_failed_after_its_tries(world: World) -> None:

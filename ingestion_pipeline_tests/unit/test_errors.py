@@ -34,8 +34,8 @@ def test_a_transient_error_may_be_tried_again(kind: type[IngestionError]) -> Non
     assert kind.retryable
 
 
-def test_of_the_permanent_errors_only_a_replacement_may_be_tried_again() -> None:
-    assert [kind.__name__ for kind in every_error(PermanentError) if kind.retryable] == ["ReplacementUnavailable"]
+def test_of_the_permanent_errors_only_a_correction_beside_another_may_be_tried_again() -> None:
+    assert [kind.__name__ for kind in every_error(PermanentError) if kind.retryable] == ["FixUnderWay"]
 
 
 def test_every_error_of_the_tree_is_drawn_at_the_top_of_its_file() -> None:

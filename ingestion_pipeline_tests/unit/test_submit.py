@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domain.interval import Interval, merged
+from ingestion_pipeline.errors import CorrectionRefused
 from ingestion_pipeline.stages.submit import (
     InputFiles,
     build_append_spec,
+    build_replace_spec,
     chunk_intervals,
     redacted,
+    rewritten_dimensions,
     spec_fingerprint,
     task_id,
 )
@@ -173,3 +176,71 @@ def test_an_empty_or_naive_interval_cannot_be() -> None:
         Interval(datetime(2013, 1, 1), datetime(2013, 2, 1))
     with pytest.raises(ValueError, match="start/end"):
         Interval.parse("2013-01-01T00:00:00Z")
+
+
+MARCH = Interval(datetime(2013, 3, 1, tzinfo=UTC), datetime(2013, 4, 1, tzinfo=UTC))
+
+
+def replacing(**changes: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "task_id": "ing-flights-2",
+        "datasource": "flights",
+        "inputs": InputFiles(kind="s3", uris=("s3://b/2.csv.zst",), format="csv", columns=COLUMNS),
+        "without_jobs": ["new", "old"],
+        "dimensions": [{"type": "string", "name": "carrier"}, *LINEAGE],
+        "segment_granularity": "month",
+        "intervals": [JANUARY],
+    }
+    return build_replace_spec(**(arguments | changes))
+
+
+def test_a_replace_drops_what_was_there_and_reads_the_rest_of_it_again() -> None:
+    io_config = replacing()["spec"]["ioConfig"]
+    assert (io_config["appendToExisting"], io_config["dropExisting"]) == (False, True)
+    kept, new = io_config["inputSource"]["delegates"]
+    assert (kept["type"], kept["interval"], new["uris"]) == ("druid", str(JANUARY), ["s3://b/2.csv.zst"])
+    foreign, others = kept["filter"]["fields"]
+    assert foreign == {"type": "null", "column": "__job_id"}
+    assert others["field"]["values"] == ["new", "old"]
+
+
+def test_a_replace_never_has_a_priority_and_shares_its_time() -> None:
+    assert replacing()["context"] == {"useConcurrentLocks": True}
+
+
+def test_an_undo_reads_only_what_stays() -> None:
+    made = replacing(inputs=None)["spec"]
+    assert made["ioConfig"]["inputSource"]["type"] == "druid"
+    assert "inputFormat" not in made["ioConfig"]
+    assert made["tuningConfig"]["maxNumConcurrentSubTasks"] == 1
+
+
+def test_time_between_the_rewritten_chunks_is_not_read() -> None:
+    made = replacing(inputs=None, intervals=[MARCH, JANUARY])["spec"]
+    delegates = made["ioConfig"]["inputSource"]["delegates"]
+    assert [delegate["interval"] for delegate in delegates] == [str(JANUARY), str(MARCH)]
+    assert made["tuningConfig"]["maxNumConcurrentSubTasks"] == 2
+
+
+def test_a_rewrite_lists_every_column_that_is_there_or_about_to_be() -> None:
+    own = [{"type": "string", "name": "carrier"}, {"type": "long", "name": "delay"}]
+    present = {"carrier": "STRING", "delay": "DOUBLE", "gate": "LONG", "mixed": None, "tags": "ARRAY<STRING>"}
+    beside = [{"type": "long", "name": "delay"}, {"type": "double", "name": "soon"}]
+
+    made = {dimension["name"]: dimension for dimension in rewritten_dimensions(own, present, beside)}
+
+    assert {name: dimension["type"] for name, dimension in made.items()} == {
+        "carrier": "string",
+        "delay": "string",  # long here, double there: text loses nothing
+        "gate": "long",
+        "mixed": "string",
+        "tags": "auto",
+        "soon": "double",
+    }
+    assert made["tags"]["castToType"] == "ARRAY<STRING>"
+    assert made["carrier"]["multiValueHandling"] == "ARRAY"
+
+
+def test_a_column_that_cannot_be_written_again_as_it_is_stops_the_rewrite() -> None:
+    with pytest.raises(CorrectionRefused, match="sketch"):
+        rewritten_dimensions([], {"sketch": "COMPLEX<thetaSketch>"})

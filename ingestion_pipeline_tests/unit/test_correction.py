@@ -1,0 +1,107 @@
+"""What a job does to the rows of others: decided from the ledger's rows alone."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from ingestion_pipeline.domain.correction import effect_of, open_rejects
+from ingestion_pipeline.domain.job import Cause, Job, Lane, Outcome, Priority, Status
+from ingestion_pipeline.errors import FamilyChanged
+
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+JOB = Job(
+    job_id="job",
+    organization="acme",
+    datasource="flights",
+    bucket="bucket",
+    object_key="exports/file.csv",
+    version_id="",
+    etag="1",
+    size_bytes=1,
+    last_modified=MOMENT,
+    partition_day=date(2026, 1, 2),
+    status=Status.PROCESSING,
+    cause=Cause.DISCOVERED,
+    lane=Lane.LIVE,
+    priority=Priority.MEDIUM,
+    lease_epoch=1,
+    tries=1,
+    retry_count=0,
+    attempt_id=None,
+    outcome=None,
+    rows_read=10,
+    rows_accepted=8,
+    rows_rejected=2,
+    rows_queryable=0,
+    content_hash="hash",
+    created_at=MOMENT,
+)
+
+
+def old(outcome: str, **changes: Any) -> Job:
+    return replace(JOB, job_id="old", status=Status.COMPLETED, outcome=outcome, **changes)
+
+
+REPLACED = old(Outcome.REPLACED, result={"replaced_by": "newer"})
+UNDONE = old(Outcome.UNDONE, result={"replaced_by": "undo"})
+
+
+def test_a_first_version_is_appended() -> None:
+    assert effect_of(JOB, related=None, holders=set()).removes == ()
+
+
+def test_a_new_version_takes_the_older_ones_and_their_corrections_out() -> None:
+    assert effect_of(JOB, related=None, holders={"old", "fix"}).removes == ("fix", "old")
+
+
+def test_an_undo_of_a_job_without_rows_has_nothing_to_do_and_says_who_took_them() -> None:
+    undo = replace(JOB, cause=Cause.UNDO, replaces_job_id="old", parent_job_id="old")
+
+    assert effect_of(undo, related=old(Outcome.LOADED), holders={"old"}).removes == ("old",)
+    effect = effect_of(undo, related=REPLACED, holders=set())
+
+    assert effect.removes == ()
+    assert "by job newer" in (effect.pointless or "")
+
+
+def test_a_replay_of_what_was_replaced_meanwhile_loads_nothing() -> None:
+    effect = effect_of(replace(JOB, cause=Cause.REPLAY, parent_job_id="old"), related=REPLACED, holders=set())
+    assert "out of date" in (effect.pointless or "")
+
+
+def test_a_replay_of_what_was_undone_loads_it_again() -> None:
+    effect = effect_of(replace(JOB, cause=Cause.REPLAY, parent_job_id="old"), related=UNDONE, holders=set())
+    assert effect.pointless is None
+    assert effect.removes == ()
+
+
+@pytest.mark.parametrize("parent", [REPLACED, UNDONE], ids=lambda job: job.outcome)
+def test_a_correction_of_rejected_rows_fails_when_its_file_is_gone(parent: Job) -> None:
+    with pytest.raises(FamilyChanged, match="no rows in Druid any more"):
+        effect_of(replace(JOB, cause=Cause.RESUBMIT, parent_job_id="old"), related=parent, holders=set())
+
+
+def test_an_ordered_replacement_of_what_was_replaced_meanwhile_fails() -> None:
+    with pytest.raises(FamilyChanged, match="was replaced meanwhile: job old was replaced by job newer"):
+        effect_of(replace(JOB, cause=Cause.UPLOADED, replaces_job_id="old"), related=REPLACED, holders=set())
+
+
+def test_a_failure_after_which_rows_may_be_there_counts_as_holding_rows_until_something_took_its_place() -> None:
+    assert replace(JOB, status=Status.FAILED, outcome="unproved").holds_rows
+    assert not replace(JOB, status=Status.FAILED, outcome="unproved", result={"replaced_by": "x"}).holds_rows
+    assert not replace(JOB, status=Status.FAILED, outcome="unreadable").holds_rows
+
+
+def test_open_rejects_are_those_that_no_loaded_correction_has_brought_in() -> None:
+    root = old(Outcome.LOADED_WITH_REJECTS, rows_rejected=5)
+    fix = replace(root, job_id="fix", cause=Cause.RESUBMIT, parent_job_id="old", rows_accepted=2, rows_rejected=1)
+    failed = replace(fix, job_id="failed", status=Status.FAILED, outcome="unreadable")
+    again = replace(fix, job_id="again", cause=Cause.RETRY, parent_job_id="failed", rows_accepted=1)
+    undo = replace(fix, job_id="undo", cause=Cause.UNDO, rows_accepted=0)
+
+    assert open_rejects([root]) == 5
+    assert open_rejects([root, fix, failed, undo]) == 3
+    assert open_rejects([root, fix, failed, again]) == 2
+    assert open_rejects([root, replace(fix, outcome=Outcome.UNDONE)]) == 5
