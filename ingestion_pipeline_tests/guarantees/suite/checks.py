@@ -103,7 +103,7 @@ def compare(expected: Iterable[Row], found: Iterable[Row]) -> RowsVerdict:
     return verdict
 
 
-def read_rows(broker_url: str, datasource: str) -> Iterator[Found]:
+def read_rows(broker_url: str, datasource: str, columns: Sequence[str] = COLUMNS) -> Iterator[Found]:
     """Every row of a datasource, by organization and day, streamed.
 
     Raises:
@@ -119,12 +119,12 @@ def read_rows(broker_url: str, datasource: str) -> Iterator[Found]:
             f'SELECT "__organization", TIMESTAMP_TO_MILLIS(FLOOR(__time TO DAY)) FROM "{datasource}" GROUP BY 1, 2',
         )
     ]
-    columns = ", ".join(f'"{name}"' for name in ("__job_id", *COLUMNS))
+    names = ", ".join(f'"{name}"' for name in ("__job_id", *columns))
     read = 0
     for organization, day in sorted(days, key=str):
         whose = '"__organization" = ?' if organization is not None else '"__organization" IS NULL'
         query = (
-            f'SELECT {columns} FROM "{datasource}" WHERE {whose} '
+            f'SELECT {names} FROM "{datasource}" WHERE {whose} '
             f"AND __time >= MILLIS_TO_TIMESTAMP({day}) AND __time < MILLIS_TO_TIMESTAMP({day + 86_400_000})"
         )
         for row in _sql(http, broker_url, query, *([] if organization is None else [organization])):
@@ -156,13 +156,20 @@ def _sql(http: requests.Session, broker_url: str, query: str, *parameters: str) 
             raise RuntimeError(f"the answer broke off: {query}")
 
 
-def read_everything(broker_url: str, datasource: str, *, settle_seconds: float, patience_seconds: float) -> list[Found]:
+def read_everything(
+    broker_url: str,
+    datasource: str,
+    *,
+    settle_seconds: float,
+    patience_seconds: float,
+    columns: Sequence[str] = COLUMNS,
+) -> list[Found]:
     """All rows, once two readings some seconds apart are the same; the last reading, if none are."""
     deadline = time.monotonic() + patience_seconds
     before: list[Found] | None = None
     while True:
         try:
-            found: list[Found] | None = sorted(read_rows(broker_url, datasource), key=str)
+            found: list[Found] | None = sorted(read_rows(broker_url, datasource, columns), key=str)
         except (requests.RequestException, RuntimeError):
             if time.monotonic() > deadline:
                 raise
