@@ -64,6 +64,11 @@ browser:
 		fi; \
 	fi
 
+.PHONY: guarantees
+guarantees: $(READY) ## Hit every server and worker while files load, compare every row (N=60 FILES=500 SEED=)
+	@$(BIN)/python -m ingestion_pipeline_tests.guarantees.suite --kills $(or $(N),60) --files $(or $(FILES),500) \
+		$(if $(SEED),--seed $(SEED))
+
 .PHONY: bench bench-short
 # Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.
 bench: $(READY) ## Measure validation, latency, detection, batching (an hour; bench-short: ten minutes)

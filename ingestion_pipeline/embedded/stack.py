@@ -176,6 +176,39 @@ class Stack:
         self.stop(service)
         return self.up(only=[service], progress=progress)
 
+    def respawn(self, service: str) -> bool:
+        """Start one service's process if it does not run, and wait for nothing: what an init system does after a crash.
+
+        Unlike `up` it neither starts nor waits for what the service requires, and stops nothing when it fails; the
+        service must have been up in this directory before.
+
+        Returns:
+            False when it runs already.
+
+        Raises:
+            StackError: It cannot be started now, as while a killed server's children still hold its port.
+        """
+        with site.exclusive(self.root):
+            wanted = self._services()[_known(service)]
+            if processes.find(site.load_processes(self.root).get(service)) is not None:
+                return False
+            wanted.prepare()
+            require_free(service, wanted.ports)
+            self._record(wanted)
+            return True
+
+    def is_ready(self, service: str) -> bool:
+        """Whether a service runs and says itself that it is ready."""
+        if self.pid(service) is None:
+            return False
+        with contextlib.suppress(StackError):
+            return self._services()[service].waiting_for() is None
+        return False
+
+    def _record(self, service: Service) -> None:
+        record = processes.start(service, self.site.log_file(service.name), now=time.time())
+        site.save_processes(self.root, {**site.load_processes(self.root), service.name: record})
+
     def _start_all(self, services: list[Service], start: _Start) -> None:
         threads = [
             threading.Thread(target=self._start_one, args=(service, start), name=service.name, daemon=True)
@@ -209,8 +242,7 @@ class Stack:
                     if start.abort.is_set():
                         return
                     start.mine.add(service.name)
-                    record = processes.start(service, self.site.log_file(service.name), now=time.time())
-                    site.save_processes(self.root, {**site.load_processes(self.root), service.name: record})
+                    self._record(service)
             self._wait_until_ready(service, start)
             service.finish()
             start.seconds[service.name] = time.monotonic() - began

@@ -13,7 +13,7 @@ from typing import Literal
 
 DIRECTORY_VARIABLE = "PIPELINE_FAULTS_DIR"
 
-Point = Literal["reading", "before_post", "after_post"]
+Point = Literal["reading", "after_save", "after_plan", "before_post", "after_post", "before_complete"]
 Signal = Literal["SIGKILL", "SIGSTOP"]
 Condition = Literal["hold_dispatch", "hold_reading", "wrong_secret", "absent_bucket"]
 
@@ -27,6 +27,13 @@ class Faults:
     def arm(self, point: Point, datasource: str, number: Signal) -> None:
         """The next process that passes the point with this datasource gets the signal, from itself."""
         (self.directory / f"{point}.{datasource}").write_text(number)
+
+    def disarm(self, point: Point, datasource: str) -> bool:
+        """Take a fault back; False if it has struck (or was never armed)."""
+        armed = self.directory / f"{point}.{datasource}"
+        there = armed.exists()
+        armed.unlink(missing_ok=True)
+        return there
 
     def struck(self, point: Point, datasource: str) -> int | None:
         """The process that was struck there; None as long as none was."""
@@ -50,6 +57,11 @@ def strike(point: Point, datasource: str) -> None:
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.Signals[number])
+
+
+def any_armed(point: Point) -> bool:
+    """Whether a fault is armed there for any datasource: asked where finding out the datasource costs a query."""
+    return any(Path(os.environ[DIRECTORY_VARIABLE]).glob(f"{point}.*[!0-9]"))
 
 
 def holds(condition: Condition) -> bool:

@@ -5,18 +5,25 @@ What belongs here: where faults may strike. What does not: behaviour; nothing di
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import SecretStr
 
 from ingestion_pipeline.adapters.druid import Druid
+from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.postgres_attempts import Attempts
+from ingestion_pipeline.adapters.postgres_jobs import Jobs
+from ingestion_pipeline.adapters.postgres_work import Work
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.definitions import build_defs
 from ingestion_pipeline.defs import resources
+from ingestion_pipeline.domain.job import Attempt, Lease, Outcome
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline_tests.guarantees.faults import holds, strike
+from ingestion_pipeline_tests.guarantees.faults import any_armed, holds, strike
 
 
 class FaultyObjectStore(ObjectStore):
@@ -25,7 +32,8 @@ class FaultyObjectStore(ObjectStore):
             while holds("hold_reading") and "held" in key:
                 time.sleep(0.1)
             yield chunk
-            strike("reading", key.split("/")[1])
+            # `exports/<datasource>/...`, or `uploads/<organization>/<datasource>/...`.
+            strike("reading", key.split("/")[2 if key.startswith("uploads/") else 1])
 
 
 class FaultyBucketResource(resources.BucketResource):
@@ -59,4 +67,43 @@ class FaultyDruidResource(resources.DruidResource):
         )
 
 
-defs = build_defs({"bucket": FaultyBucketResource(), "druid": FaultyDruidResource()})
+class FaultyAttempts(Attempts):
+    def save(self, attempt: Attempt, **rest: Any) -> None:
+        super().save(attempt, **rest)
+        strike("after_save", attempt.datasource)
+
+    def plan(self, attempt: Attempt, **rest: Any) -> dict[str, Any]:
+        spec = super().plan(attempt, **rest)
+        strike("after_plan", attempt.datasource)
+        return spec
+
+
+class FaultyWork(Work):
+    def complete(self, lease: Lease, outcome: Outcome, **rest: Any) -> None:
+        if any_armed("before_complete"):
+            (job,) = Jobs(self._engine).rows_of([lease.job_id])
+            strike("before_complete", job.datasource)
+        super().complete(lease, outcome, **rest)
+
+
+class FaultyLedger(Ledger):
+    @cached_property
+    def attempts(self) -> Attempts:
+        return FaultyAttempts(self.engine)
+
+    @cached_property
+    def work(self) -> Work:
+        return FaultyWork(self.engine)
+
+
+class FaultyLedgerResource(resources.LedgerResource):
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Ledger, None, None]:
+        ledger = FaultyLedger(resources.settings().ledger_url.get_secret_value())
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+
+defs = build_defs({"bucket": FaultyBucketResource(), "druid": FaultyDruidResource(), "ledger": FaultyLedgerResource()})

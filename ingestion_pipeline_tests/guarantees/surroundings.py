@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion_pipeline_tests.guarantees.faults import DIRECTORY_VARIABLE
+from ingestion_pipeline_tests.guarantees.suite.surroundings import contract_texts
 
 ORGANIZATION = "acme"
 
@@ -76,7 +77,7 @@ def stack_options(directory: Path) -> dict[str, Any]:
     faults.mkdir(exist_ok=True)
     package = resources.files("ingestion_pipeline") / "contracts"
     texts = {name: (package / f"{name}.yaml").read_text() for name in ("flights", "weather")}
-    texts |= {name: readings_contract(name) for name in READINGS} | {"texts": _TEXTS}
+    texts |= {name: readings_contract(name) for name in READINGS} | {"texts": _TEXTS} | contract_texts()
     for name, text in texts.items():
         (contracts / f"{name}.yaml").write_text(text)
     return {

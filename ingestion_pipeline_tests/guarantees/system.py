@@ -89,6 +89,7 @@ class System:
         self.settings = Settings(**{name: value for name, value in given.items() if name in Settings.model_fields})  # type: ignore[arg-type]
         self.faults = Faults(Path(self.environment[DIRECTORY_VARIABLE]))
         self.contracts = Path(self.environment["INGESTION_CONTRACTS_DIR"])
+        self._connection: psycopg.Connection[dict[str, Any]] | None = None
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -98,14 +99,17 @@ class System:
     def bucket(self) -> ObjectStore:
         return ObjectStore.from_settings(self.settings)
 
-    @cached_property
+    @property
     def _database(self) -> psycopg.Connection[dict[str, Any]]:
-        url = postgres.url(self.stack.site, "postgres", driver="postgresql")
-        return psycopg.connect(url, autocommit=True, row_factory=dict_row)
+        if self._connection is None or self._connection.closed:
+            url = postgres.url(self.stack.site, "postgres", driver="postgresql")
+            self._connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
+        return self._connection
 
     def close(self) -> None:
         self.ledger.close()
-        self._database.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def until(
         self, what: str, look: Callable[[], Found | None], *, seconds: float = PATIENCE_SECONDS, pause: float = 0.3
@@ -140,7 +144,12 @@ class System:
 
     def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """Rows past row-level security."""
-        return self._database.execute(sql, values).fetchall()
+        try:
+            return self._database.execute(sql, values).fetchall()
+        except psycopg.OperationalError:
+            # Some tests kill the server: asked again, over a new connection.
+            self._database.close()
+            return self._database.execute(sql, values).fetchall()
 
     def jobs_of(self, key: str) -> list[dict[str, Any]]:
         """The key's jobs, oldest first."""
