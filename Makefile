@@ -69,6 +69,10 @@ guarantees: $(READY) ## Hit every server and worker while files load, compare ev
 	@$(BIN)/python -m ingestion_pipeline_tests.guarantees.suite --kills $(or $(N),60) --files $(or $(FILES),500) \
 		$(if $(SEED),--seed $(SEED))
 
+.PHONY: races
+races: $(READY) ## Repeat the placed races of replaces on the real Druid five times (RACE_REPETITIONS)
+	@RACE_REPETITIONS=$${RACE_REPETITIONS:-5} $(BIN)/pytest ingestion_pipeline_tests/integration/test_druid_replace_races.py
+
 .PHONY: bench bench-short
 # Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.
 bench: $(READY) ## Measure validation, latency, detection, batching (an hour; bench-short: ten minutes)

@@ -218,6 +218,7 @@ def test_a_column_whose_type_differs_becomes_text_and_keeps_its_values(new_table
         "size": "DOUBLE|LONG",
         "text": "STRING",
     }
+    wait_until(lambda: table.sql_types()["share"] == "DOUBLE")
     table.replace(["a"])
     table.prove({"": 5, "b": 4})
     found = [row for row in table.rows() if "__job_id" not in row]
@@ -233,7 +234,8 @@ def test_a_column_whose_type_differs_becomes_text_and_keeps_its_values(new_table
     assert {row["number"] for row in table.rows() if row.get("__job_id") == "b"} == {
         str(row["number"]) for row in rows_of("b", 4)
     }
-    assert table.types()["number"] == "STRING"
+    assert {table.types()[name] for name in ("number", "share", "size")} == {"STRING"}
+    wait_until(lambda: table.sql_types()["share"] == "VARCHAR")  # the price: SQL read longs and doubles as DOUBLE
 
 
 def test_json_that_some_segments_hold_as_a_plain_type_stays_json(new_table: NewTable) -> None:
@@ -247,11 +249,12 @@ def test_json_that_some_segments_hold_as_a_plain_type_stays_json(new_table: NewT
     table.append(*loads, rows_of("a", 4), dimensions=[*DIMENSIONS, columns[-1]])
     before = table.checksums()
     assert table.types()["any"] == "ARRAY<LONG>|COMPLEX<json>|DOUBLE|LONG|STRING"
-    assert table.sql_types()["any"] == "COMPLEX<json>"
+    wait_until(lambda: table.sql_types()["any"] == "COMPLEX<json>")
     table.replace(["a"])
     table.prove({"": 12})
     assert table.checksums() == without(before, "a")
-    assert table.types()["any"] == table.sql_types()["any"] == "COMPLEX<json>"
+    assert table.types()["any"] == "COMPLEX<json>"
+    wait_until(lambda: table.sql_types()["any"] == "COMPLEX<json>")
 
 
 def test_a_type_that_differs_from_the_contracts_in_every_segment_is_told(new_table: NewTable) -> None:
