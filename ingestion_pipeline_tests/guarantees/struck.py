@@ -1,6 +1,6 @@
 """Workers that are struck at a named point, without Dagster, and the stage that they are struck on.
 
-What belongs here: a worker's end in the middle of its work, a run's situation before and after, and the suite's judgement
+What belongs here: a worker's end in the middle of its work, a run's situation before and after, the suite's judgement
 of what is then in Druid. What does not: which guard is tried (`test_mutants`).
 """
 
