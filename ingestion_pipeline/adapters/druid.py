@@ -164,7 +164,8 @@ class Druid:
         Returns:
             "accepted", or "exists": somebody's POST of the id was accepted before.
         """
-        return self.submit({"type": "noop", "id": task_id, "runTime": 0, "isReadyTime": 0})
+        # A run time of 0 means Druid's own default, which is 2.5 s of a worker slot.
+        return self.submit({"type": "noop", "id": task_id, "runTime": 1, "isReadyTime": 0})
 
     def running_compactions(self, datasource: str) -> set[str]:
         """Ids of the datasource's compaction tasks that have not ended."""
@@ -253,7 +254,7 @@ class Druid:
         return counts
 
     def rows_by_job(self, datasource: str, interval: Interval) -> dict[str, int]:
-        """Rows of every job in the interval, those of no job under "".
+        """Rows of every job in the interval, those of no job (null or an empty text) under "".
 
         Like :meth:`served_by_job`: no cache, and no table schema needed.
         """
@@ -268,7 +269,11 @@ class Druid:
         }
         doing = f"count rows of {datasource}"
         rows = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
-        return {row["event"].get(JOB_ID_COLUMN) or "": int(row["event"]["counted"]) for row in rows}
+        counts: dict[str, int] = {}
+        for row in rows:
+            job = row["event"].get(JOB_ID_COLUMN) or ""
+            counts[job] = counts.get(job, 0) + int(row["event"]["counted"])
+        return counts
 
     def chunks_of_jobs(
         self, datasource: str, job_ids: Sequence[str], interval: Interval, granularity: str
@@ -290,28 +295,32 @@ class Druid:
             chunks |= {datetime.fromisoformat(row["timestamp"]) for row in rows if row["result"]["counted"]}
         return sorted(chunks)
 
-    def columns(self, datasource: str, intervals: Sequence[Interval]) -> dict[str, str | None]:
-        """Every column that the served segments of the intervals have, with Druid's name of its type.
+    def columns(self, datasource: str, intervals: Sequence[Interval]) -> dict[str, frozenset[str]]:
+        """Every column that the served segments of the intervals have, with Druid's names of its types there.
 
-        None stands for a type that differs between segments. `__time` is left out.
+        More than one where segments differ; none where no segment has a value in it: Druid 33 calls such a column of
+        a segment STRING, also one that was written as JSON. `__time` is left out.
         """
         query = {
             "queryType": "segmentMetadata",
             "dataSource": datasource,
             "intervals": [str(interval) for interval in intervals],
-            "merge": True,
-            "analysisTypes": [],
+            # Merged, a type that differs hides what it differs between.
+            "merge": False,
+            "analysisTypes": ["minmax"],
             "toInclude": {"type": "all"},
             "context": self._context(None),
         }
         doing = f"read the columns of {datasource}"
-        found = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
-        return {
-            name: None if column.get("errorMessage") else str(column.get("typeSignature") or column.get("type"))
-            for segment in found
-            for name, column in segment["columns"].items()
-            if name != TIME_COLUMN
-        }
+        segments = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
+        found: dict[str, set[str]] = {}
+        for segment in segments:
+            for name, column in segment["columns"].items():
+                types = found.setdefault(name, set())
+                druid_type = str(column.get("typeSignature") or column.get("type"))
+                if druid_type != "STRING" or column.get("maxValue") is not None:
+                    types.add(druid_type)
+        return {name: frozenset(types) for name, types in found.items() if name != TIME_COLUMN}
 
     def query(self, sql: str, parameters: Sequence[Any] = (), *, timeout_seconds: float = 60.0) -> list[dict[str, Any]]:
         """Run SQL and return its rows.

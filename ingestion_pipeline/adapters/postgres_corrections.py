@@ -14,7 +14,19 @@ HOLDS_ROWS = """
      OR (j.outcome IN ('unproved', 'duplicated') AND NOT jsonb_exists(j.result, 'replaced_by')))
 """
 
-# What is ordered (`upload --replaces`, `undo`), or an older version of the key; with everything made from it.
+# Jobs with rows, among the base and everything made from it.
+_HOLDERS_OF_BASE = f"""
+, family AS (
+    SELECT by_job, job_id FROM base
+    UNION
+    SELECT f.by_job, c.job_id
+    FROM family f JOIN ingestion_jobs c ON c.parent_job_id = f.job_id AND c.cause <> 'undo'
+)
+SELECT f.by_job, f.job_id
+FROM family f JOIN ingestion_jobs j ON j.job_id = f.job_id
+WHERE {HOLDS_ROWS}
+"""
+# What is ordered (`upload --replaces`, `undo`), or an older version of the key.
 HOLDERS = sa.text(f"""
 WITH RECURSIVE base AS (
     SELECT m.job_id AS by_job, m.replaces_job_id AS job_id
@@ -26,16 +38,30 @@ WITH RECURSIVE base AS (
     JOIN ingestion_jobs j ON j.bucket = m.bucket AND j.object_key = m.object_key AND j.datasource = m.datasource
         AND j.organization = m.organization AND j.job_id <> m.job_id AND j.cause <> 'undo'
     WHERE m.job_id = ANY(CAST(:ids AS uuid[])) AND m.cause <> 'undo'
-), family AS (
-    SELECT by_job, job_id FROM base
-    UNION
-    SELECT f.by_job, c.job_id
-    FROM family f JOIN ingestion_jobs c ON c.parent_job_id = f.job_id AND c.cause <> 'undo'
-)
-SELECT f.by_job, f.job_id
-FROM family f JOIN ingestion_jobs j ON j.job_id = f.job_id
-WHERE f.by_job <> f.job_id AND {HOLDS_ROWS}
+) {_HOLDERS_OF_BASE} AND f.by_job <> f.job_id
 """)
+
+# The same for orders that are not entered yet: an undo is about the job itself, a replay about all of its key.
+_HOLDERS_IF = {
+    Cause.UNDO: sa.text(f"""
+WITH RECURSIVE base AS (
+    SELECT m.job_id AS by_job, m.job_id FROM ingestion_jobs m WHERE m.job_id = ANY(CAST(:ids AS uuid[]))
+) {_HOLDERS_OF_BASE}
+"""),
+    Cause.REPLAY: sa.text(f"""
+WITH RECURSIVE base AS (
+    SELECT m.job_id AS by_job, j.job_id
+    FROM ingestion_jobs m
+    JOIN ingestion_jobs j ON j.bucket = m.bucket AND j.object_key = m.object_key AND j.datasource = m.datasource
+        AND j.organization = m.organization AND j.cause <> 'undo'
+    WHERE m.job_id = ANY(CAST(:ids AS uuid[]))
+    UNION
+    SELECT m.job_id, m.replaces_job_id
+    FROM ingestion_jobs m
+    WHERE m.job_id = ANY(CAST(:ids AS uuid[])) AND m.replaces_job_id IS NOT NULL
+) {_HOLDERS_OF_BASE}
+"""),
+}
 
 _NEW = """
 INSERT INTO ingestion_jobs (
@@ -43,8 +69,12 @@ INSERT INTO ingestion_jobs (
     content_type, uploaded_by, cause, parent_job_id, replaces_job_id, lane, priority, partition_day, warnings,
     upload_url, created_at, arrived_at)
 SELECT u.new_id, organization, datasource, bucket, object_key, version_id, etag, size_bytes, last_modified, file_name,
-       content_type, :user, :cause, j.job_id, CASE WHEN :cause = 'undo' THEN j.job_id END, :lane, :priority,
-       partition_day, warnings, upload_url, :now, :now
+       content_type, :user, :cause, j.job_id,
+       -- What was to replace another job's rows, and has not, is to do so when it is loaded again.
+       CASE WHEN :cause = 'undo' THEN j.job_id ELSE (
+           SELECT r.job_id FROM ingestion_jobs r
+           WHERE r.job_id = j.replaces_job_id AND NOT jsonb_exists(r.result, 'replaced_by')) END,
+       :lane, :priority, partition_day, warnings, upload_url, :now, :now
 FROM ingestion_jobs j
 JOIN unnest(CAST(:ids AS uuid[]), CAST(:new_ids AS uuid[])) AS u(job_id, new_id) USING (job_id)
 """
@@ -59,6 +89,14 @@ class Corrections:
         found: dict[str, set[str]] = {job.job_id: set() for job in jobs}
         with transaction(self._engine) as connection:
             for row in connection.execute(HOLDERS, {"ids": list(found)}):
+                found[str(row.by_job)].add(str(row.job_id))
+        return found
+
+    def would_remove(self, cause: Cause, job_ids: Sequence[str]) -> dict[str, set[str]]:
+        """Per job: those whose rows would go if this were ordered about it now; itself and families included."""
+        found: dict[str, set[str]] = {job_id: set() for job_id in job_ids}
+        with transaction(self._engine) as connection:
+            for row in connection.execute(_HOLDERS_IF[cause], {"ids": list(found)}):
                 found[str(row.by_job)].add(str(row.job_id))
         return found
 
@@ -150,20 +188,28 @@ ORDER BY j.created_at, j.job_id LIMIT :limit
 
     def family(self, job_id: str) -> list[Job]:
         """The file's job (the first of the line) and every job made from it, oldest first."""
+        return self.families([job_id])[job_id]
+
+    def families(self, job_ids: Sequence[str]) -> dict[str, list[Job]]:
+        """The family of each of these jobs, as `family` gives it."""
+        found: dict[str, list[Job]] = {job_id: [] for job_id in job_ids}
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 sa.text(f"""
 WITH RECURSIVE up AS (
-    SELECT job_id, parent_job_id FROM ingestion_jobs WHERE job_id = CAST(:id AS uuid)
+    SELECT job_id AS member, job_id, parent_job_id FROM ingestion_jobs WHERE job_id = ANY(CAST(:ids AS uuid[]))
     UNION
-    SELECT p.job_id, p.parent_job_id FROM up JOIN ingestion_jobs p ON p.job_id = up.parent_job_id
+    SELECT up.member, p.job_id, p.parent_job_id FROM up JOIN ingestion_jobs p ON p.job_id = up.parent_job_id
 ), down AS (
-    SELECT job_id FROM up WHERE parent_job_id IS NULL
+    SELECT member, job_id FROM up WHERE parent_job_id IS NULL
     UNION
-    SELECT c.job_id FROM down JOIN ingestion_jobs c ON c.parent_job_id = down.job_id
+    SELECT down.member, c.job_id FROM down JOIN ingestion_jobs c ON c.parent_job_id = down.job_id
 )
-SELECT {JOB_COLUMNS} FROM ingestion_jobs j JOIN down USING (job_id) ORDER BY j.created_at, j.job_id
+SELECT down.member, {JOB_COLUMNS} FROM ingestion_jobs j JOIN down USING (job_id)
+ORDER BY j.parent_job_id IS NOT NULL, j.created_at, j.job_id
 """),
-                {"id": job_id},
+                {"ids": list(job_ids)},
             )
-            return [job_from_row(row) for row in rows]
+            for row in rows:
+                found[str(row.member)].append(job_from_row(row))
+        return found

@@ -104,6 +104,8 @@ class Jobs:
 SELECT job_id::text AS job_id, organization, datasource, object_key, file_name, size_bytes, status, outcome, step,
        progress_percent, progress, rows_read, rows_accepted, rows_rejected, rows_queryable, lane, priority,
        partition_day, tries, retry_count, next_try_at, waiting_reason, error_code, error_message, error_retryable,
+       cause, parent_job_id::text AS parent_job_id, replaces_job_id::text AS replaces_job_id,
+       result ->> 'replaced_by' AS replaced_by,
        run_id, attempt_id, created_at, arrived_at, started_at, finished_at, updated_at
 FROM ingestion_jobs WHERE {" AND ".join(conditions)}
 ORDER BY created_at DESC, job_id LIMIT :limit
@@ -113,13 +115,13 @@ ORDER BY created_at DESC, job_id LIMIT :limit
             return [dict(row) for row in rows.mappings()]
 
     def newest_of_keys(self, bucket: str, keys: Sequence[str], *, datasource: str) -> dict[str, Job]:
-        """The newest job of each key, in any status."""
+        """The newest job of each key that is about loading it, in any status."""
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 sa.text(f"""
 SELECT DISTINCT ON (j.object_key) {JOB_COLUMNS}
 FROM ingestion_jobs j
-WHERE j.bucket = :bucket AND j.object_key = ANY(:keys) AND j.datasource = :datasource
+WHERE j.bucket = :bucket AND j.object_key = ANY(:keys) AND j.datasource = :datasource AND j.cause <> 'undo'
 ORDER BY j.object_key, j.last_modified DESC NULLS LAST, j.created_at DESC
 """),
                 {"bucket": bucket, "keys": list(keys), "datasource": datasource},
@@ -154,9 +156,10 @@ ORDER BY j.last_modified DESC, j.created_at DESC LIMIT 1
                 sa.text("""
 INSERT INTO ingestion_jobs (
     job_id, organization, datasource, bucket, object_key, version_id, etag, size_bytes, last_modified, file_name,
-    uploaded_by, cause, parent_job_id, lane, priority, partition_day, warnings, created_at, arrived_at)
+    uploaded_by, cause, parent_job_id, replaces_job_id, lane, priority, partition_day, warnings, created_at, arrived_at)
 SELECT CAST(:job_id AS uuid), organization, datasource, bucket, object_key, version_id, etag, size_bytes,
-       last_modified, file_name, uploaded_by, 'retry', job_id, 'live', priority, partition_day, warnings, :now, :now
+       last_modified, file_name, uploaded_by, 'retry', job_id, replaces_job_id, 'live', priority, partition_day,
+       warnings, :now, :now
 FROM ingestion_jobs WHERE job_id = CAST(:parent AS uuid)
 """),
                 {"job_id": job_id, "parent": job.job_id, "now": now},

@@ -235,6 +235,18 @@ ORDER BY j.created_at, j.job_id
                 for row in connection.execute(_OPEN_CLAIMS)
             ]
 
+    def work_left(self, run_ids: Sequence[str]) -> dict[str, datetime | None]:
+        """Of these runs that ever took a job: when their last one ended; None while one has not."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text("""
+SELECT run_id, CASE WHEN bool_and(finished_at IS NOT NULL) THEN max(finished_at) END AS ended
+FROM ingestion_jobs WHERE run_id = ANY(:run_ids) GROUP BY run_id
+"""),
+                {"run_ids": list(run_ids)},
+            )
+            return {row.run_id: row.ended for row in rows}
+
     def fence(self, token: str) -> int:
         """Take the leases of a claim away from whoever holds them: its writes stop from here on."""
         with transaction(self._engine) as connection:

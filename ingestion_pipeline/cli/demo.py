@@ -19,10 +19,10 @@ from ingestion_pipeline.cli import demo_after
 from ingestion_pipeline.cli import proof as proofs
 from ingestion_pipeline.cli.connections import Connections, connected
 from ingestion_pipeline.cli.demo_questions import QUESTIONS
+from ingestion_pipeline.cli.follow import hindrances
 from ingestion_pipeline.cli.output import console, table
 from ingestion_pipeline.cli.query import rows_table
 from ingestion_pipeline.cli.stack import megabytes, show_up
-from ingestion_pipeline.cli.upload import hindrances
 from ingestion_pipeline.cli.watch import Watched, watch
 from ingestion_pipeline.demo_data import DemoFile, write_demo_files
 from ingestion_pipeline.domain.contract_patterns import UPLOADS_PREFIX

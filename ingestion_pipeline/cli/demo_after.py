@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion_pipeline.cli.connections import Connections, connected
-from ingestion_pipeline.cli.output import SHORT_ID, message, status_text, step_text
+from ingestion_pipeline.cli.output import message, status_text, step_text
 from ingestion_pipeline.domain.contract_patterns import UPLOADS_PREFIX
+from ingestion_pipeline.domain.orders import SHORT_ID
 from ingestion_pipeline.errors import IngestionError
 from ingestion_pipeline.settings import DATA_DIR_VARIABLE, DEFAULT_DATA_DIR, Settings
 

@@ -5,19 +5,19 @@ what the ledger says (`adapters.postgres_jobs`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ingestion_pipeline.cli.connections import Connections, connected
+from ingestion_pipeline.cli.family import family_json, note, open_rows, origin, rejects, taken_by
 from ingestion_pipeline.cli.output import (
-    SHORT_ID,
+    AsJson,
     age,
     console,
     json_text,
-    message,
     moment,
     number,
     size,
@@ -25,7 +25,9 @@ from ingestion_pipeline.cli.output import (
     step_text,
     table,
 )
-from ingestion_pipeline.domain.job import Lane, Priority, Status
+from ingestion_pipeline.domain.correction import keeper
+from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Lane, Priority, Status
+from ingestion_pipeline.domain.orders import SHORT_ID, short
 from ingestion_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 _ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
 _SHOWN_ERRORS = 10
 _WIDE = 130
@@ -53,18 +54,20 @@ def jobs(
         rows = systems.ledger.jobs.latest(
             organization=organization, datasource=datasource, status=status or (), limit=limit
         )
+        families = _families(systems, rows)
         if as_json:
-            typer.echo(json_text(rows))
+            typer.echo(json_text([{**job, "rows_open": open_rows(families.get(job["job_id"], ()))} for job in rows]))
             return
         if not rows:
             typer.echo("No such jobs. `ingestion-pipeline upload FILE --datasource NAME` makes one.")
             return
         page = console()
-        page.print(_jobs_table(rows, datetime.now(UTC), width=page.width))
+        notes = {job["job_id"]: note(job, families.get(job["job_id"], ())) for job in rows}
+        page.print(_jobs_table(rows, notes, datetime.now(UTC), width=page.width))
         if page.width < _WIDE:
-            for job in rows:
-                if message(job):
-                    page.print(f"{job['job_id'][:SHORT_ID]}  {message(job)}", markup=False)
+            for job_id, text in notes.items():
+                if text:
+                    page.print(f"{short(job_id)}  {text}", markup=False)
         if len(rows) == limit:
             typer.echo(f"The newest {limit}; --limit shows more.")
         for problem in waiting_for(systems):
@@ -82,40 +85,60 @@ def show_job(text: str, *, as_json: bool) -> None:
     """
     with connected() as systems:
         job = find_job(systems, text)
-        next_step = what_next(job, datetime.now(UTC))
+        family = systems.ledger.corrections.family(job["job_id"])
+        next_step = what_next(job, family, datetime.now(UTC))
         run_url = f"{systems.settings.dagster_url}/runs/{job['run_id']}" if job["run_id"] else None
         if as_json:
-            typer.echo(json_text({**job, "run_url": run_url, "next_step": next_step}))
+            told = {"run_url": run_url, "next_step": next_step, "family": family_json(family)}
+            typer.echo(json_text({**job, **told, "rows_open": open_rows(family)}))
             return
-        _print_job(job, run_url=run_url, next_step=next_step)
+        _print_job(job, family, run_url=run_url, next_step=next_step)
+
+
+def _families(systems: Connections, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Job]]:
+    """Of those whose rejected rows may have been corrected."""
+    ids = [job["job_id"] for job in rows if job["rows_rejected"] and job["outcome"] in LOADED_OUTCOMES]
+    return systems.ledger.corrections.families(ids) if ids else {}
 
 
 def find_job(systems: Connections, text: str) -> dict[str, Any]:
-    """The one job that is meant, every column and its events.
+    """The one job that is meant, every column and its events; a key or a name means its newest version.
 
     Raises:
         ConfigurationError: None or several; the message lists them.
     """
+    job = systems.ledger.jobs.get(find_jobs(systems, text)[0]["job_id"])
+    assert job is not None
+    return job
+
+
+def find_jobs(systems: Connections, text: str) -> list[dict[str, Any]]:
+    """The job with that id, or all of that key or file name, newest first.
+
+    Args:
+        text: An id, the beginning of one, a key, its s3:// URL, or a file's name.
+
+    Raises:
+        ConfigurationError: None, or jobs of several keys; the message lists them.
+    """
     key = text.removeprefix(f"s3://{systems.settings.s3_bucket}/")
     ledger = systems.ledger.jobs
     found = ledger.latest(id_prefix=text.lower(), limit=6) if _ID_PREFIX.fullmatch(text.lower()) else []
+    several = len(found) > 1
     if not found:
         found = ledger.latest(key_contains=key, limit=200)
-        exact = [job for job in found if key in (job["object_key"], job["file_name"])]
-        # A key may have many versions: the newest is the one that is asked for.
-        found = exact[:1] if len({job["object_key"] for job in exact}) == 1 else exact or found
+        found = [job for job in found if key in (job["object_key"], job["file_name"])] or found
+        several = len({job["object_key"] for job in found}) > 1
     if not found:
         raise ConfigurationError(
             f"There is no job '{text}'.",
             hint="Give its id (4 characters or more) or its key: `ingestion-pipeline jobs`.",
         )
-    if len(found) > 1:
+    if several:
         listed = ", ".join(f"{job['job_id'][:13]} ({job['file_name']})" for job in found[:5])
         more = ", …" if len(found) > 5 else ""
         raise ConfigurationError(f"'{text}' could be {listed}{more}.", hint="Give more characters of the id.")
-    job = ledger.get(found[0]["job_id"])
-    assert job is not None
-    return job
+    return found
 
 
 def waiting_for(systems: Connections) -> list[str]:
@@ -126,10 +149,9 @@ def waiting_for(systems: Connections) -> list[str]:
     ]
 
 
-def what_next(job: Mapping[str, Any], now: datetime) -> str:
+def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> str:
     """The next step in plain words: the system's, or the reader's."""
     status, outcome = Status(job["status"]), job["outcome"]
-    key = job["object_key"]
     if status is Status.PENDING:
         if job["arrived_at"] is None:
             return "Announced; its object has not arrived in the bucket. Put it there, or this job expires."
@@ -146,19 +168,37 @@ def what_next(job: Mapping[str, Any], now: datetime) -> str:
     if status is Status.RETRYING:
         at = job["next_try_at"]
         return f"The next run takes it {'now' if at is None or at <= now else 'after ' + moment(at)}."
+    me = f"`ingestion-pipeline {{}} {job['job_id'][:SHORT_ID]}"
     if status is Status.COMPLETED:
+        by = (job["result"] or {}).get("replaced_by", "")
         return {
-            "loaded_with_rejects": "Correct the rejected rows (the quarantine file has them) and upload them as a "
-            "file of their own.",
+            "loaded_with_rejects": _next_of_rejects(job, family),
             "duplicate": f"Nothing: job {(job['result'] or {}).get('duplicate_of', 'before it')} has the same rows.",
             "superseded": "Nothing: a newer version of the key is a job of its own.",
+            "replaced": f"Nothing: the rows of job {by} are in their place.",
+            "undone": "Nothing." if job["cause"] == Cause.UNDO else f"{me.format('replay')}` loads it again.",
         }.get(outcome, "Nothing: every row was counted in Druid." if outcome == "loaded" else "Nothing.")
+    if job["cause"] == Cause.UNDO:
+        return f"Try again: `ingestion-pipeline undo {str(job['replaces_job_id'])[:SHORT_ID]}`."
     if job["error_retryable"]:
-        return f'Try again by hand: in Dagster, launch ingest_{job["datasource"]} with keys: ["{key}"].'
+        return f"Try again: {me.format('replay')}`."
     return "Correct the file and upload it again." if status is Status.FAILED else "Upload it again if it is wanted."
 
 
-def _jobs_table(rows: list[dict[str, Any]], now: datetime, *, width: int) -> "Table":
+def _next_of_rejects(job: Mapping[str, Any], family: Sequence[Job]) -> str:
+    root, id_ = keeper(family), job["job_id"][:SHORT_ID]
+    if not root.holds_rows:
+        # A replay or a second try: what it rejected is corrected in the whole file.
+        return f"Correct the rejected rows in the file and send it: `ingestion-pipeline upload FILE --replaces {id_}`."
+    if not open_rows(family):
+        return "Nothing: every rejected row was corrected."
+    return (
+        f"Correct the rejected rows: `ingestion-pipeline rejected {id_} --fixable --output FILE` writes them; then "
+        f"`ingestion-pipeline resubmit {short(root)} FILE`."
+    )
+
+
+def _jobs_table(rows: list[dict[str, Any]], notes: Mapping[str, str], now: datetime, *, width: int) -> "Table":
     from rich.markup import escape
 
     columns: dict[str, list[str]] = {
@@ -173,7 +213,7 @@ def _jobs_table(rows: list[dict[str, Any]], now: datetime, *, width: int) -> "Ta
         "rejected": [number(job["rows_rejected"]) for job in rows],
         "in Druid": [number(job["rows_queryable"]) for job in rows],
         "age": [age(job["created_at"], now) for job in rows],
-        "message": [escape(message(job)) for job in rows],
+        "message": [escape(notes[job["job_id"]]) for job in rows],
     }
     # What says nothing, and on a narrow terminal what can be done without, leaves its room to the others.
     for name in ("step", "message"):
@@ -188,7 +228,7 @@ def _jobs_table(rows: list[dict[str, Any]], now: datetime, *, width: int) -> "Ta
     return made
 
 
-def _print_job(job: Mapping[str, Any], *, run_url: str | None, next_step: str) -> None:
+def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | None, next_step: str) -> None:
     from rich.markup import escape
 
     page = console()
@@ -202,12 +242,15 @@ def _print_job(job: Mapping[str, Any], *, run_url: str | None, next_step: str) -
         ("organization", job["organization"]),
         ("queued", f"{job['cause']}, lane {job['lane']}, priority {Priority(job['priority']).name.lower()}"),
         ("uploaded by", job["uploaded_by"] or ""),
+        ("origin", origin(job)),
         ("step", f"{step_text(job)} {job['progress_percent']} %" if job["status"] == Status.PROCESSING else ""),
         (
             "rows",
             f"{job['rows_read']:,} read, {job['rows_accepted']:,} accepted, {job['rows_rejected']:,} rejected, "
             f"{job['rows_queryable']:,} counted in Druid" if job["rows_read"] or job["started_at"] else "",
         ),
+        ("rejected", rejects(family) if job["job_id"] == keeper(family).job_id else ""),
+        ("its rows", taken_by(job, family)),
         ("summary", result.get("summary") or ""),
         ("waits", job["waiting_reason"] or ""),
         ("error", f"{job['error_code']}: {job['error_message']}" if job["error_message"] else ""),

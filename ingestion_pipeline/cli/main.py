@@ -1,7 +1,8 @@
 """The command `ingestion-pipeline`: assembles the commands and turns errors into lines and exit codes.
 
 What belongs here: which module has which command, and what every command shares (errors, exit codes, logs
-on stderr). What does not: any command's work. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+on stderr). What does not: any command's work. Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not done in
+time (`--wait`), 130 interrupted.
 """
 
 import sys
@@ -18,6 +19,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "demo": ("demo",),
     "upload": ("upload",),
     "jobs": ("jobs",),
+    "corrections": ("replay", "undo", "resubmit"),
+    "rejected": ("rejected",),
     "query": ("query",),
     "contract": ("contract",),
     "organizations": ("organizations",),

@@ -6,7 +6,9 @@ What belongs here: rendering that several commands share. What does not: decidin
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Status
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-SHORT_ID = 8
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 STATUS_STYLES: Mapping[str, str] = {
     Status.PENDING: "yellow",
     Status.PROCESSING: "cyan",
@@ -45,9 +47,21 @@ def _encode(value: object) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
+def escaped(text: str) -> str:
+    """Text in which brackets are no markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
 def number(value: int | None) -> str:
     """Thousands apart; nothing for nothing."""
     return f"{value:,}" if value else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def moment(value: datetime | None) -> str:

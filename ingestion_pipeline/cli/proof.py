@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ingestion_pipeline.cli.connections import Connections
-from ingestion_pipeline.cli.output import SHORT_ID, number, table
+from ingestion_pipeline.cli.output import number, table
 from ingestion_pipeline.demo_data import DemoFile, planted_errors
 from ingestion_pipeline.domain.interval import Interval
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES
+from ingestion_pipeline.domain.orders import SHORT_ID
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ingestion_pipeline.cli.output import SHORT_ID, message, number, status_text, step_text, table
+from ingestion_pipeline.cli.output import message, number, status_text, step_text, table
 from ingestion_pipeline.domain.job import Status
+from ingestion_pipeline.domain.orders import SHORT_ID
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

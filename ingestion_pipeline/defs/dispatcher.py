@@ -155,7 +155,29 @@ class Dispatcher:
                 wait=timedelta(seconds=min(300, 5 * 2 ** min(claim.tries, 6))),
                 max_tries=self.settings.max_tries,
             )
-        return changed
+        return changed + self._end_runs_without_work(now)
+
+    def _end_runs_without_work(self, now: datetime) -> int:
+        """Fail runs that have long had nothing to do and are not over: their worker died after its last file.
+
+        No claim speaks for them, and each would keep a run slot until the instance's `max_runtime_seconds`.
+        """
+        limit = timedelta(seconds=2 * self.settings.heartbeat_limit_seconds)
+        records = self.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]), limit=100)
+        old = {
+            record.dagster_run.run_id: datetime.fromtimestamp(record.start_time, UTC)
+            for record in records
+            if CLAIM_TAG in record.dagster_run.tags and record.start_time
+        }
+        old = {run_id: started for run_id, started in old.items() if now - started > limit}
+        if not old:
+            return 0
+        ends = self.ledger.queue.work_left(list(old))
+        idle = [run_id for run_id, started in old.items() if (end := ends.get(run_id, started)) and now - end > limit]
+        for run_id in idle:
+            log.warning("run_without_work", run=run_id)
+            self._fail_run(run_id, "It has no unfinished file and has not ended.")
+        return len(idle)
 
     def _fail_run(self, run_id: str, reason: str) -> None:
         """Mark a silent worker's run as failed: its slot is freed, and Dagster retries it under the same claim."""

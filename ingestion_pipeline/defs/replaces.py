@@ -120,7 +120,7 @@ class Replacer:
             chunks |= set(work.druid.chunks_of_jobs(attempt.datasource, gone, hull(bounds), granularity))
         intervals = submit.chunk_intervals(sorted(chunks), granularity) if chunks else []
         before: dict[str, int] = {}
-        present: dict[str, str | None] = {}
+        present: dict[str, frozenset[str]] = {}
         if intervals:
             self._require_served(attempt.datasource, intervals)
             before = work.druid.rows_by_job(attempt.datasource, hull(intervals))

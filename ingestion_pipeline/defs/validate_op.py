@@ -13,9 +13,9 @@ from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import Heart, heartbeat, job_log, lease_of, now, take, usable
 from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
-from ingestion_pipeline.domain.correction import open_rejects
+from ingestion_pipeline.domain.correction import is_fix, open_rejects
 from ingestion_pipeline.domain.job import Cause, Job, Outcome, Staged
-from ingestion_pipeline.errors import ContractError, FileError, NotAFix
+from ingestion_pipeline.errors import ContractError, FileError, NotAFix, ObjectSuperseded
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,6 +67,16 @@ def validate(
                     if validate_job(job, usable(contract, job.datasource), ledger=ledger, bucket=bucket, heart=heart):
                         go.append(job.job_id)
                         continue
+                except ObjectSuperseded as error:
+                    context.log.info(f"{job.object_key}: {error}")
+                    ledger.work.complete(
+                        lease_of(job),
+                        Outcome.SUPERSEDED,
+                        rows_queryable=0,
+                        summary=error.message,
+                        details={},
+                        now=now(),
+                    )
                 except (FileError, ContractError) as error:
                     job_log(context, job).warning("job_failed", code=error.code, error=error.message)
                     context.log.warning(f"{job.object_key}: {error}")
@@ -198,8 +208,7 @@ def _require_fix(job: Job, report: "ValidationReport", ledger: Ledger) -> None:
     if job.parent_job_id is None or job.cause not in (Cause.RESUBMIT, Cause.RETRY):
         return
     family = ledger.corrections.family(job.job_id)
-    by_id = {member.job_id: member for member in family}
-    if Cause.RESUBMIT not in (job.cause, by_id[job.parent_job_id].cause):
+    if not is_fix(job, family):
         return
     open_rows = open_rejects(family)
     if report.rows_read > open_rows:

@@ -283,7 +283,8 @@ def _problems_between(contract: Contract) -> Iterable[Problem]:
             yield Problem("time.column", f"'{column.name}' may be absent", "The time column is required in every row.")
     if contract.time.min >= contract.time.max:
         yield Problem("time.max", "it is not after time.min")
-    if (contract.format.delimiter or "") in {"\r", "\n"} - {""} or contract.format.delimiter == contract.format.quote:
+    delimiter = contract.format.delimiter
+    if delimiter is not None and delimiter in ("\r", "\n", contract.format.quote):
         yield Problem("format.delimiter", "it cannot be told from a line's end or a quote")
 
 

@@ -7,7 +7,7 @@ A file's *family* is its job and those made from it to fix its rejected rows (`r
 out takes its family's out: the new content has those rows itself.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Outcome
@@ -70,22 +70,29 @@ def _successor(job: Job) -> str | None:
     return f"job {job.job_id} was {job.outcome} by job {job.result.get('replaced_by', 'unknown')}"
 
 
-def open_rejects(family: Sequence[Job]) -> int:
-    """Rejected rows of a file that no loaded correction has brought in yet.
+def keeper(family: Sequence[Job]) -> Job:
+    """The job that stands for the file: the newest whose rows are in Druid and that is no fix, else the first.
 
     Args:
-        family: The file's job first, then those made from it.
+        family: The file's first job, then those made from it, oldest first.
     """
-    fixed = sum(
-        job.rows_accepted
-        for job in family[1:]
-        if job.outcome in LOADED_OUTCOMES and _fixes(job, {member.job_id: member for member in family})
-    )
-    return max(0, family[0].rows_rejected - fixed)
+    return next((job for job in reversed(family) if job.holds_rows and not is_fix(job, family)), family[0])
 
 
-def _fixes(job: Job, by_id: Mapping[str, Job]) -> bool:
-    parent = by_id.get(job.parent_job_id or "")
-    return job.cause is Cause.RESUBMIT or (
-        job.cause is Cause.RETRY and parent is not None and parent.cause is Cause.RESUBMIT
-    )
+def is_fix(job: Job, family: Sequence[Job]) -> bool:
+    """Whether it holds corrected rows of another job, also by way of trying such a correction again."""
+    by_id = {member.job_id: member for member in family}
+    at: Job | None = job
+    while at is not None and at.cause is Cause.RETRY:
+        at = by_id.get(at.parent_job_id or "")
+    return at is not None and at.cause is Cause.RESUBMIT
+
+
+def fixes(family: Sequence[Job]) -> list[Job]:
+    """The family's corrections of rejected rows that are in Druid, oldest first."""
+    return [job for job in family if job.outcome in LOADED_OUTCOMES and is_fix(job, family)]
+
+
+def open_rejects(family: Sequence[Job]) -> int:
+    """Rejected rows of a file that no loaded correction has brought in yet."""
+    return max(0, keeper(family).rows_rejected - sum(fix.rows_accepted for fix in fixes(family)))

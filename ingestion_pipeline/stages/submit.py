@@ -7,7 +7,7 @@ does not: sending (`adapters.druid`), saving the attempt first (the ledger), wai
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -26,6 +26,8 @@ _ROWS_PER_SEGMENT = 5_000_000
 # Druid's CSV reader splits a cell at this text into several values; no cell may contain it, so it is one
 # that no contract lets through (cells are text without NUL). Druid's default is one control character, \x01.
 _NO_LIST = "\x00\x00"
+_JSON = "COMPLEX<json>"
+_JSON_HOLDS = {_JSON, "STRING", "LONG", "DOUBLE", "ARRAY<STRING>", "ARRAY<LONG>", "ARRAY<DOUBLE>"}
 _SUFFIX = re.compile(r"\.(csv|ndjson)(\.(zst|gz))?$")
 
 
@@ -168,44 +170,49 @@ def build_replace_spec(
         intervals=intervals,
         # Read one after the other in one task, combined sources fail in Druid 33 (`needsFormat()`).
         max_subtasks=2 if combined else 1,
+        # Nor does a combined source know its task's locks: it would read rows that were appended after the task had
+        # its lock, which Druid carries over by itself, so they would be there twice. Appends must wait for it.
+        concurrent=not combined,
         io_config=io_config,
     )
 
 
 def rewritten_dimensions(
     own: Sequence[Mapping[str, Any]],
-    present: Mapping[str, str | None],
+    present: Mapping[str, Collection[str]],
     beside: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """The dimensions of a replace: the contract's, and every other that is in the chunks or about to be.
 
-    A column whose type differs between segments, or from the contract's, becomes a string, which loses nothing.
+    A column whose type differs between segments, or from the contract's, becomes a string, which loses nothing; or
+    JSON if it is that somewhere: Druid 33 stores a segment's JSON as a plain type when all its values are of that.
 
     Args:
         own: The contract's (`stages.transform.druid_dimensions`).
-        present: Columns of the chunks with Druid's type; None where it differs between segments.
+        present: Columns of the chunks with Druid's types there, several where segments differ, none for a column
+            without a value.
         beside: Dimensions of appends that may publish into the chunks.
 
     Raises:
         CorrectionRefused: A column that cannot be written again as it is (a sketch, say).
     """
-    wanted: dict[str, set[str | None]] = {}
+    wanted: dict[str, set[str]] = {}
     for dimension in (*own, *beside):
         wanted.setdefault(str(dimension["name"]), set()).add(str(dimension["type"]).upper())
-    for name, druid_type in present.items():
-        wanted.setdefault(name, set()).add(druid_type)
+    for name, types in present.items():
+        wanted.setdefault(name, set()).update(types)
     return [_rewritten(name, types) for name, types in wanted.items()]
 
 
-def _rewritten(name: str, types: set[str | None]) -> dict[str, Any]:
+def _rewritten(name: str, types: set[str]) -> dict[str, Any]:
     only = next(iter(types)) if len(types) == 1 else None
     if only in ("LONG", "DOUBLE", "FLOAT"):
         return {"type": only.lower(), "name": name}
     if only is not None and only.startswith("ARRAY<"):
         return {"type": "auto", "name": name, "castToType": only}
-    if only == "COMPLEX<json>":
+    if _JSON in types and types <= _JSON_HOLDS:
         return {"type": "json", "name": name}
-    refused = sorted(kind for kind in types if kind and kind.startswith(("COMPLEX<", "ARRAY<")))
+    refused = sorted(kind for kind in types if kind.startswith(("COMPLEX<", "ARRAY<")))
     if refused:
         raise CorrectionRefused(
             f"The column {name} ({', '.join(refused)}) cannot be rewritten without losing something, so no row of its "
@@ -226,6 +233,7 @@ def _task(
     intervals: Sequence[Interval],
     max_subtasks: int,
     io_config: Mapping[str, Any],
+    concurrent: bool = True,
 ) -> dict[str, Any]:
     return {
         "type": "index_parallel",
@@ -255,7 +263,7 @@ def _task(
             },
         },
         # Without it appends that meet in a time chunk fail on its lock. Never a priority: it revokes locks.
-        "context": {"useConcurrentLocks": True},
+        "context": {"useConcurrentLocks": concurrent},  # explicit: a cluster's default context may have it
     }
 
 

@@ -129,6 +129,11 @@ class Site:
         self.instance.handle_new_event(_status_event(run, status))
         return run
 
+    def run_status(self, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+        found = self.instance.get_run_by_id(run.run_id)
+        assert found is not None
+        return found.status
+
     def row_of(self, key: str) -> dict[str, Any]:
         (row,) = self.world.rows("SELECT * FROM ingestion_jobs WHERE object_key = %s ORDER BY created_at", key)
         return row

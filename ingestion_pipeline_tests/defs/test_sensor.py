@@ -8,6 +8,7 @@ from dagster import DagsterRunStatus as Run
 
 from ingestion_pipeline.defs.batch import now
 from ingestion_pipeline.defs.dispatcher import Dispatcher
+from ingestion_pipeline.domain.job import Outcome
 from ingestion_pipeline_tests.defs.conftest import Site, token_of
 
 
@@ -89,6 +90,24 @@ def test_a_silent_worker_is_fenced_and_its_run_fails(site: Site) -> None:
     assert row["lease_epoch"] == job.lease_epoch + 1, "what the worker still writes changes nothing"
     assert row["claim_token"] == token_of(request), "Dagster's retry comes under the same claim"
     assert len(site.world.take(token_of(request), "retry", run.run_id)) == 1
+
+
+def test_a_run_whose_worker_died_after_its_last_file_ends_and_frees_its_slot(site: Site) -> None:
+    key = site.put()
+    (request,) = site.tick().run_requests
+    run = site.run_of(request, Run.STARTED)
+    (job,) = site.world.take(token_of(request), run.run_id)
+
+    site.tick(heartbeat_limit_seconds=60)
+    assert site.run_status(run) is Run.STARTED
+
+    site.world.now = now()
+    site.world.complete(job, Outcome.EMPTY)
+    site.tick()
+    assert site.run_status(run) is Run.STARTED, "it may be writing its report"
+    site.tick(heartbeat_limit_seconds=-1)
+    assert site.run_status(run) is Run.FAILURE
+    assert site.row_of(key)["outcome"] == "empty"
 
 
 def test_while_druid_is_away_nothing_is_launched_and_everybody_is_told(site: Site) -> None:

@@ -4,6 +4,7 @@ What belongs here: fixtures of this package. What does not: starting the stack (
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.embedded.stack import Stack
 from ingestion_pipeline_tests.conftest import S3Access
+from ingestion_pipeline_tests.integration.druid_table import Table
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +44,11 @@ def signed_object(s3: S3Access) -> Callable[[str, bytes], str]:
         return store.presign_get(key, seconds=3600)
 
     return put
+
+
+@pytest.fixture
+def new_table(druid: Stack, druid_client: Druid, signed_object: Callable[[str, bytes], str]) -> Callable[..., Table]:
+    """Makes a datasource of its own for each call."""
+    variables = druid.environment()
+    urls = {name: variables[f"INGESTION_DRUID_{name.upper()}_URL"] for name in ("coordinator", "overlord", "broker")}
+    return partial(Table, druid_client, urls, signed_object)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingestion_pipeline.domain.correction import effect_of, open_rejects
+from ingestion_pipeline.domain.correction import effect_of, keeper, open_rejects
 from ingestion_pipeline.domain.job import Cause, Job, Lane, Outcome, Priority, Status
 from ingestion_pipeline.errors import FamilyChanged
 
@@ -99,9 +99,22 @@ def test_open_rejects_are_those_that_no_loaded_correction_has_brought_in() -> No
     fix = replace(root, job_id="fix", cause=Cause.RESUBMIT, parent_job_id="old", rows_accepted=2, rows_rejected=1)
     failed = replace(fix, job_id="failed", status=Status.FAILED, outcome="unreadable")
     again = replace(fix, job_id="again", cause=Cause.RETRY, parent_job_id="failed", rows_accepted=1)
-    undo = replace(fix, job_id="undo", cause=Cause.UNDO, rows_accepted=0)
+    undo = replace(fix, job_id="undo", cause=Cause.UNDO, outcome=Outcome.UNDONE, rows_accepted=0)
 
     assert open_rejects([root]) == 5
     assert open_rejects([root, fix, failed, undo]) == 3
     assert open_rejects([root, fix, failed, again]) == 2
     assert open_rejects([root, replace(fix, outcome=Outcome.UNDONE)]) == 5
+
+
+def test_after_a_replay_the_open_rejects_are_those_of_the_job_that_has_the_files_rows_now() -> None:
+    root = old(Outcome.REPLACED, rows_rejected=5)
+    replay = replace(JOB, job_id="replay", cause=Cause.REPLAY, outcome=Outcome.LOADED_WITH_REJECTS, rows_rejected=3)
+    fix = replace(replay, job_id="fix", cause=Cause.RESUBMIT, parent_job_id="replay", rows_accepted=1)
+    again = replace(fix, job_id="again", cause=Cause.RETRY, parent_job_id="tried")
+    tried = replace(fix, job_id="tried", cause=Cause.RETRY, parent_job_id="failed", outcome="unreadable")
+    failed = replace(fix, job_id="failed", outcome="unreadable")
+
+    assert keeper([root, replay, fix]).job_id == "replay"
+    assert open_rejects([root, replay, fix]) == 2
+    assert open_rejects([root, replay, failed, tried, again]) == 2

@@ -224,7 +224,15 @@ def test_time_between_the_rewritten_chunks_is_not_read() -> None:
 
 def test_a_rewrite_lists_every_column_that_is_there_or_about_to_be() -> None:
     own = [{"type": "string", "name": "carrier"}, {"type": "long", "name": "delay"}]
-    present = {"carrier": "STRING", "delay": "DOUBLE", "gate": "LONG", "mixed": None, "tags": "ARRAY<STRING>"}
+    present = {
+        "carrier": {"STRING"},
+        "delay": {"DOUBLE"},
+        "gate": {"LONG"},
+        "mixed": {"LONG", "STRING"},
+        "empty": set[str](),
+        "tags": {"ARRAY<STRING>"},
+        "extras": {"COMPLEX<json>", "LONG"},
+    }
     beside = [{"type": "long", "name": "delay"}, {"type": "double", "name": "soon"}]
 
     made = {dimension["name"]: dimension for dimension in rewritten_dimensions(own, present, beside)}
@@ -234,7 +242,9 @@ def test_a_rewrite_lists_every_column_that_is_there_or_about_to_be() -> None:
         "delay": "string",  # long here, double there: text loses nothing
         "gate": "long",
         "mixed": "string",
+        "empty": "string",
         "tags": "auto",
+        "extras": "json",  # Druid stores a segment's JSON as a plain type when all its values are of that
         "soon": "double",
     }
     assert made["tags"]["castToType"] == "ARRAY<STRING>"
@@ -243,4 +253,4 @@ def test_a_rewrite_lists_every_column_that_is_there_or_about_to_be() -> None:
 
 def test_a_column_that_cannot_be_written_again_as_it_is_stops_the_rewrite() -> None:
     with pytest.raises(CorrectionRefused, match="sketch"):
-        rewritten_dimensions([], {"sketch": "COMPLEX<thetaSketch>"})
+        rewritten_dimensions([], {"sketch": {"COMPLEX<thetaSketch>"}})
