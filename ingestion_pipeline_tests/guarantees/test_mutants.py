@@ -8,180 +8,30 @@ second worker another batch, as a file that arrives meanwhile does.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from ingestion_pipeline.adapters import postgres_attempts, postgres_work
 from ingestion_pipeline.adapters.druid import Druid
-from ingestion_pipeline.adapters.postgres import Ledger
-from ingestion_pipeline.adapters.postgres_attempts import Attempts
 from ingestion_pipeline.adapters.postgres_jobs import Jobs
 from ingestion_pipeline.adapters.postgres_work import Work
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.attempt_work import AttemptWork
 from ingestion_pipeline.defs.attempts import Appender, Loader
-from ingestion_pipeline.domain.job import Attempt, AttemptState, Cause, Job, Priority
+from ingestion_pipeline.domain.job import Attempt, AttemptState, Cause, Job
 from ingestion_pipeline.embedded.stack import Stack
 from ingestion_pipeline.errors import DatasourceBusy, IngestionError, LeaseLost
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
-from ingestion_pipeline_tests.guarantees.suite import checks
-from ingestion_pipeline_tests.guarantees.suite.content import Row
-from ingestion_pipeline_tests.integration.batches import DAY, VALUES, Batches, batches_of
+from ingestion_pipeline_tests.guarantees.struck import Killed, Stage, StruckDruid, kill
+from ingestion_pipeline_tests.integration.batches import VALUES, batches_of
 
 pytestmark = pytest.mark.stack
 
 HISTORICAL = "druid-historical"
-COLUMNS = ("__time", "place", "__organization")
-
-
-class Killed(BaseException):
-    """The worker is gone: nothing that follows this line of it is ever done."""
-
-
-def kill() -> None:
-    raise Killed
-
-
-class StruckDruid:
-    """The real Druid, for a worker that is struck beside its POST."""
-
-    def __init__(self, druid: Druid, *, after_post: Callable[[], None]) -> None:
-        self._druid, self._after_post = druid, after_post
-
-    def submit(self, spec: Any) -> Literal["accepted", "exists"]:
-        answer = self._druid.submit(spec)
-        self._after_post()
-        return answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._druid, name)
-
-
-class StruckAttempts(Attempts):
-    """The ledger's attempts, for a worker that is struck before or after it saves one."""
-
-    before_save: Callable[[], None] = staticmethod(lambda: None)
-    after_save: Callable[[], None] = staticmethod(lambda: None)
-
-    def save(self, attempt: Attempt, **rest: Any) -> None:
-        self.before_save()
-        super().save(attempt, **rest)
-        self.after_save()
-
-
-class StruckLedger(Ledger):
-    """A ledger whose next attempt meets a blow."""
-
-    def struck(self, **blows: Callable[[], None]) -> "StruckLedger":
-        for name, blow in blows.items():
-            setattr(self.attempts, name, blow)
-        return self
-
-    @cached_property
-    def attempts(self) -> StruckAttempts:
-        return StruckAttempts(self.engine)
-
-
-@dataclass
-class Stage:
-    """One situation: batches of real jobs, and what must be in Druid in the end."""
-
-    batches: Batches
-    stack: Stack
-    expected: list[Row] = field(default_factory=list)
-    _ledgers: list[Ledger] = field(default_factory=list)
-
-    def struck(self, **blows: Callable[[], None]) -> StruckLedger:
-        ledger = StruckLedger(self.batches.world.database.pipeline_url)
-        self._ledgers.append(ledger)
-        return ledger.struck(**blows)
-
-    def file(self, *places: str) -> Job:
-        """A file that a run has taken and prepared; its rows are expected."""
-        (job,) = self.batches.staged(places)
-        self.expect(places)
-        return job
-
-    def expect(self, places: Sequence[str]) -> None:
-        name = self.batches.world.name
-        self.expected += [
-            (f"{DAY + timedelta(seconds=at):%Y-%m-%dT%H:%M:%S}.000Z", place, name) for at, place in enumerate(places)
-        ]
-
-    def announce_fix(self, file: Job) -> str:
-        """An upload of a file's rejected rows, corrected, whose object has arrived; its job's id."""
-        world, job_id, key = self.batches.world, str(uuid4()), f"{uuid4().hex}.csv"
-        world.ledger.discovery.announce(
-            job_id=job_id,
-            organization=world.name,
-            datasource=world.name,
-            bucket=world.name,
-            object_key=key,
-            size_bytes=10,
-            uploaded_by="someone",
-            priority=Priority.MEDIUM,
-            partition_day=file.partition_day,
-            upload_url="",
-            now=world.now,
-            fixes_job_id=file.job_id,
-        )
-        world.enter(world.upload(key))
-        return job_id
-
-    def taken_again(self, *jobs: Job) -> list[Job]:
-        """What the sweep and the next run do: fence, release, and claim them together."""
-        world = self.batches.world
-        for job in jobs:
-            (row,) = world.rows("SELECT claim_token FROM ingestion_jobs WHERE job_id = %s", job.job_id)
-            if row["claim_token"] is not None:
-                world.ledger.queue.fence(row["claim_token"])
-                world.ledger.queue.release(
-                    row["claim_token"], reason="lost", now=world.now, wait=timedelta(0), max_tries=9
-                )
-        token = f"claim-{uuid4().hex}"
-        claimed = world.ledger.queue.claim([job.job_id for job in jobs], token=token, now=world.now)
-        return world.take(token, f"run-{uuid4().hex}") if claimed else []
-
-    def resume(self, *jobs: Job) -> None:
-        """The next run brings to an end what has none."""
-        open_jobs = [j for j in self.batches.world.ledger.jobs.rows_of([j.job_id for j in jobs]) if j.outcome is None]
-        if open_jobs and (taken := self.taken_again(*open_jobs)):
-            self.batches.load(taken)
-
-    def verdict(self, *, settled: bool = True) -> checks.RowsVerdict:
-        """The suite's judgement.
-
-        Args:
-            settled: Wait for every task's end first; else judge what anybody would see now.
-        """
-        broker, name = self.stack.environment()["INGESTION_DRUID_BROKER_URL"], self.batches.world.name
-        if settled:
-            self._wait_for_tasks()
-            found = checks.read_everything(broker, name, settle_seconds=3, patience_seconds=60, columns=COLUMNS)
-        else:
-            found = list(checks.read_rows(broker, name, COLUMNS))
-        return checks.compare(self.expected, (one.row for one in found))
-
-    def _wait_for_tasks(self) -> None:
-        attempts = self.batches.world.rows(
-            "SELECT attempt_id FROM druid_attempts WHERE datasource = %s", self.batches.world.name
-        )
-        for row in attempts:
-            deadline = time.monotonic() + 180
-            while (status := self.batches.druid.status(row["attempt_id"])) and not status.state.is_terminal:
-                assert time.monotonic() < deadline, f"task {row['attempt_id']} does not end"
-                time.sleep(0.3)
-
-    def close(self) -> None:
-        for ledger in self._ledgers:
-            ledger.close()
 
 
 @pytest.fixture
@@ -307,17 +157,22 @@ def test_a_success_that_is_believed_completes_rows_that_nobody_can_see(
     warm_up = stage.file("z")
     batches.load([warm_up])
     first = stage.file("a", "b")
-    waits = iter(range(10_000))
+    killed: list[float] = []
+
+    def kill_historical() -> None:
+        stage.stack.kill(HISTORICAL)
+        killed.append(time.monotonic())
 
     def sleep(seconds: float) -> None:
         """The historical comes back once its absence has been felt for some seconds."""
-        if next(waits) == 60:
+        if killed and time.monotonic() - killed[0] > 6:
+            killed.clear()
             stage.stack.up(only=[HISTORICAL])
         time.sleep(seconds)
 
     work = batches.work(
         [first],
-        druid=StruckDruid(batches.druid, after_post=lambda: stage.stack.kill(HISTORICAL)),
+        druid=StruckDruid(batches.druid, after_post=kill_historical),
         sleep=sleep,
         values=VALUES.model_copy(update={"druid_proof_deadline_seconds": 300}),
     )
