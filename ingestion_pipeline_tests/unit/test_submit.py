@@ -204,8 +204,9 @@ def test_a_replace_drops_what_was_there_and_reads_the_rest_of_it_again() -> None
     assert others["field"]["values"] == ["new", "old"]
 
 
-def test_a_replace_never_has_a_priority_and_shares_its_time() -> None:
-    assert replacing()["context"] == {"useConcurrentLocks": True}
+def test_a_replace_never_has_a_priority_and_shares_its_time_only_where_druid_tells_rows_apart() -> None:
+    assert replacing()["context"] == {"useConcurrentLocks": False}
+    assert replacing(inputs=None)["context"] == {"useConcurrentLocks": True}
 
 
 def test_an_undo_reads_only_what_stays() -> None:
