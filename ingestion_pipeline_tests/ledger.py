@@ -124,13 +124,15 @@ def spec_of(*columns: str) -> dict[str, Any]:
 
 
 def attempt_of(jobs: Sequence[Job], attempt_id: str | None = None, **changes: Any) -> Attempt:
-    values: dict[str, Any] = {"spec": spec_of("place")}
+    values: dict[str, Any] = {
+        "spec": spec_of("place"),
+        "intervals": ("2026-03-01T00:00:00.000Z/2026-03-02T00:00:00.000Z",),
+    }
     return Attempt(
         attempt_id=attempt_id or f"task-{uuid4().hex}",
         datasource=jobs[0].datasource,
         state=AttemptState.SAVED,
         spec_hash="0" * 16,
-        intervals=("2026-03-01T00:00:00.000Z/2026-03-02T00:00:00.000Z",),
         expected={job.job_id: 5 for job in jobs},
         **(values | changes),
     )

@@ -6,13 +6,14 @@ replace does not know.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from ingestion_pipeline.adapters.postgres import as_json, clean_text, transaction
 from ingestion_pipeline.adapters.postgres_corrections import HOLDERS
+from ingestion_pipeline.domain.interval import Interval
 from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Lease
 from ingestion_pipeline.errors import DatasourceBusy, LeaseLost
 
@@ -26,6 +27,9 @@ WHERE j.status = 'processing'
 ORDER BY j.job_id
 FOR UPDATE OF j
 """)
+
+APPENDS_OVERTAKE_FOR = timedelta(seconds=60)
+"""A replace waits in Druid for the open appends of its time; for so long, new ones may still go before it."""
 
 _OPEN = "state IN ('saved', 'submitted', 'succeeded', 'failed')"
 
@@ -110,7 +114,7 @@ class Attempts:
         with transaction(self._engine) as connection:
             _hold(connection, leases)
             _take_turns(connection, attempt.datasource)
-            _require_no_conflict(connection, attempt)
+            _require_no_conflict(connection, attempt, now)
             connection.execute(
                 sa.text("""
 INSERT INTO druid_attempts (
@@ -342,13 +346,30 @@ def _take_turns(connection: sa.Connection, datasource: str) -> None:
     )
 
 
-def _require_no_conflict(connection: sa.Connection, attempt: Attempt) -> None:
+def _overtaken(connection: sa.Connection, attempt: Attempt, now: datetime) -> str | None:
+    """An open replace of the same time that has waited too long already, perhaps for one append after the other."""
+    replaces = connection.execute(
+        sa.text(f"""
+SELECT attempt_id, intervals FROM druid_attempts
+WHERE datasource = :datasource AND kind = 'replace' AND {_OPEN} AND created_at < :before
+"""),
+        {"datasource": attempt.datasource, "before": now - APPENDS_OVERTAKE_FOR},
+    )
+    mine = [Interval.parse(text) for text in attempt.intervals]
+    for row in replaces:
+        theirs = [Interval.parse(text) for text in row.intervals]
+        if any(a.start < b.end and b.start < a.end for a in mine for b in theirs):
+            return str(row.attempt_id)
+    return None
+
+
+def _require_no_conflict(connection: sa.Connection, attempt: Attempt, now: datetime) -> None:
     if attempt.kind is AttemptKind.APPEND:
         dimensions = attempt.spec["spec"]["dataSchema"]["dimensionsSpec"]["dimensions"]
         names = [dimension["name"] for dimension in dimensions]
         other = connection.execute(
             _BESIDE_APPEND, {"datasource": attempt.datasource, "jobs": list(attempt.expected), "columns": names}
-        ).scalar()
+        ).scalar() or _overtaken(connection, attempt, now)
     else:
         other = connection.execute(
             _BESIDE_REPLACE, {"datasource": attempt.datasource, "removes": list(attempt.removes)}

@@ -186,6 +186,32 @@ def test_an_append_with_a_column_that_a_replace_does_not_know_waits_for_it(world
         save(world, attempt_of([unknown], spec=spec_of("newer")), unknown)
 
 
+def test_appends_of_the_same_time_overtake_a_replace_for_a_while_and_then_wait_for_it(world: World) -> None:
+    first = loaded(world, "a.csv")
+    undo = begun(world, Cause.UNDO, first)
+    attempt = save(world, replace_attempt(undo, first), undo)
+    same_day, another_day = (
+        "2026-03-01T06:00:00.000Z/2026-03-01T07:00:00.000Z",
+        "2026-03-02T00:00:00Z/2026-03-03T00:00:00Z",
+    )
+    world.ledger.attempts.plan(
+        attempt,
+        leases=[lease_of(undo)],
+        spec=lambda _: spec_of("place"),
+        fingerprint=lambda _: "f",
+        intervals=["2026-03-01T00:00:00.000Z/2026-03-02T00:00:00.000Z"],
+        rows_before={},
+    )
+    (overtaking, late, apart) = world.taken("overtaking.csv", "late.csv", "apart.csv")
+    save(world, attempt_of([overtaking], intervals=(same_day,)), overtaking)
+
+    world.later(61)
+
+    with pytest.raises(DatasourceBusy, match=attempt.attempt_id):
+        save(world, attempt_of([late], intervals=(same_day,)), late)
+    save(world, attempt_of([apart], intervals=(another_day,)), apart)
+
+
 def test_what_a_job_was_to_replace_may_not_change_before_its_lease(world: World) -> None:
     first = loaded(world, "a.csv")
     undo = begun(world, Cause.UNDO, first)
