@@ -169,6 +169,10 @@ def _coordinator() -> dict[str, str]:
         "druid.coordinator.period": "PT1S",
         "druid.indexer.queue.startDelay": "PT1S",
         "druid.indexer.runner.type": "httpRemote",
+        # A task that is handed to an indexer in the moment of its death is given up after this; by default five
+        # minutes, for which the one thread that hands tasks out does nothing else.
+        "druid.indexer.runner.taskAssignmentTimeout": "PT1M",
+        "druid.indexer.runner.pendingTasksRunnerNumThreads": str(WORKER_CAPACITY),
         "druid.indexer.storage.type": "metadata",
         "druid.manager.segments.pollDuration": "PT1S",
     }
