@@ -364,6 +364,17 @@ WHERE job_id IN (
                 {"reason": reason, "datasources": list(datasources), "before": before},
             ).rowcount
 
+    def postpone_due(self, *, until: datetime, now: datetime) -> int:
+        """Give jobs whose next try is due, and cannot be made now, a time that is still to come."""
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs SET next_try_at = :until
+WHERE status = 'retrying' AND claim_token IS NULL AND next_try_at <= :now
+"""),
+                {"until": until, "now": now},
+            ).rowcount
+
     def expire_announced(self, *, before: datetime, now: datetime) -> int:
         """End announced uploads whose object never came."""
         with transaction(self._engine) as connection:

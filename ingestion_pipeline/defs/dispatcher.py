@@ -25,6 +25,9 @@ CANDIDATES_PER_ORGANIZATION = 500
 ANNOUNCED_FOR = timedelta(hours=25)
 """A signed upload URL lives 24 hours at most; after that its object will not come."""
 
+LOOK_AGAIN = timedelta(seconds=15)
+"""While Druid is away, files that wait for their next try are told this."""
+
 DEFAULT_RUN_SLOTS = 10
 _LIVE = (
     dg.DagsterRunStatus.QUEUED,
@@ -86,6 +89,7 @@ class Dispatcher:
         if problem is not None:
             reason = f"Druid unreachable since {since or now:%Y-%m-%d %H:%M:%S} UTC: {problem}"
             queue.explain_waiting(reason, datasources=self.datasources)
+            queue.postpone_due(until=now + LOOK_AGAIN, now=now)
             return [], [f"Dispatch waits. {reason}"]
         if news:
             queue.explain_waiting(None, datasources=self.datasources)

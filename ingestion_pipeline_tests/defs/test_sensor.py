@@ -9,7 +9,9 @@ from dagster import DagsterRunStatus as Run
 from ingestion_pipeline.defs.batch import now
 from ingestion_pipeline.defs.dispatcher import Dispatcher
 from ingestion_pipeline.domain.job import Outcome
+from ingestion_pipeline.errors import DruidUnavailable
 from ingestion_pipeline_tests.defs.conftest import Site, token_of
+from ingestion_pipeline_tests.ledger import lease_of
 
 
 def test_an_upload_becomes_a_run_request_of_its_claim_day_and_datasource(site: Site) -> None:
@@ -127,6 +129,19 @@ def test_while_druid_is_away_nothing_is_launched_and_everybody_is_told(site: Sit
     site.druid.problem = None
     assert len(site.tick().run_requests) == 1
     assert site.row_of(key)["waiting_reason"] is None
+
+
+def test_while_druid_is_away_a_file_that_was_given_back_is_told_a_time_that_is_to_come(site: Site) -> None:
+    key = site.put()
+    (request,) = site.tick().run_requests
+    (job,) = site.world.take(token_of(request))
+    site.ledger.work.give_back(lease_of(job), DruidUnavailable("Druid is away."), next_try_at=now())
+    site.druid.problem = "no connection"
+
+    site.tick()
+
+    assert site.row_of(key)["next_try_at"] > now()
+    assert site.row_of(key)["waiting_reason"] == "Druid is away."
 
 
 def test_no_more_runs_than_twice_the_slots_are_queued(site: Site) -> None:
