@@ -28,6 +28,7 @@ from ingestion_pipeline_tests.guarantees.surroundings import stack_options
 from ingestion_pipeline_tests.guarantees.system import FINAL, System, now, readings
 
 ROWS = 100
+DAYS = 5
 DATASOURCE = "patient"
 
 
@@ -64,16 +65,22 @@ def jobs(system: System) -> list[dict[str, Any]]:
 def put(system: System, count: int, first: int = 0) -> list[str]:
     return [
         system.put(
-            f"exports/{DATASOURCE}/2024-07-{number % 28 + 1:02}/file-{number:03}.csv",
-            readings(ROWS, day=f"2024-07-{number % 28 + 1:02}", place=f"place-{number}"),
+            f"exports/{DATASOURCE}/2024-07-{number % DAYS + 1:02}/file-{number:03}.csv",
+            readings(ROWS, day=f"2024-07-{number % DAYS + 1:02}", place=f"place-{number}"),
         )
         for number in range(first, first + count)
     ]
 
 
 def all_loaded(system: System, count: int, *, seconds: float) -> list[dict[str, Any]]:
+    said = time.monotonic()
+
     def look() -> list[dict[str, Any]] | None:
+        nonlocal said
         found = jobs(system)
+        if time.monotonic() - said >= 30:
+            said = time.monotonic()
+            say(f"  {dict(Counter(job['status'] for job in found))}")
         return found if len(found) == count and all(job["status"] in FINAL for job in found) else None
 
     return system.until(f"the end of {count} jobs", look, seconds=seconds)
