@@ -312,12 +312,11 @@ def test_nothing_is_resubmitted_where_nothing_is_open(call: Call, runs: Runs, fi
 
 def test_nothing_is_resubmitted_to_a_file_without_rows(call: Call, runs: Runs, file: Path) -> None:
     job_id = runs.loaded("flights.csv", rejected=20)
-    again = runs.load(call("replay", job_id, "--json").json[0]["job_id"], rejected=20)
-    for given in (job_id, again):
-        answer = call("resubmit", given, file)
-        assert answer.code == 1
-        assert f"Job {job_id[:8]} has no rows in Druid to add corrected ones to" in answer.err
-        assert f"`upload FILE --replaces {again[:8]}`" in answer.err
+    undone = runs.load(call("undo", job_id, "--yes", "--json").json[0]["job_id"])
+    answer = call("resubmit", job_id, file)
+    assert answer.code == 1
+    assert f"Job {job_id[:8]} has no rows in Druid to add corrected ones to" in answer.err
+    assert f"undone by job {undone[:8]}" in answer.err
 
 
 def replacing(file: Path, job_id: str, runs: Runs, *more: object) -> tuple[object, ...]:
