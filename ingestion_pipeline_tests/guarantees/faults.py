@@ -28,11 +28,14 @@ class Faults:
         """The next process that passes the point with this datasource gets the signal, from itself."""
         (self.directory / f"{point}.{datasource}").write_text(number)
 
+    def is_armed(self, point: Point, datasource: str) -> bool:
+        """Whether a fault still waits there for its process."""
+        return (self.directory / f"{point}.{datasource}").exists()
+
     def disarm(self, point: Point, datasource: str) -> bool:
         """Take a fault back; False if it has struck (or was never armed)."""
-        armed = self.directory / f"{point}.{datasource}"
-        there = armed.exists()
-        armed.unlink(missing_ok=True)
+        there = self.is_armed(point, datasource)
+        (self.directory / f"{point}.{datasource}").unlink(missing_ok=True)
         return there
 
     def struck(self, point: Point, datasource: str) -> int | None:

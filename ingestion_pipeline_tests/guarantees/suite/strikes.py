@@ -165,6 +165,10 @@ class Striker:
         point, datasource = hit.strike.target.split(":")
         place = cast(Point, point)
         number: Signal = "SIGKILL" if hit.strike.blow == "arm_kill" else "SIGSTOP"
+        while self.faults.is_armed(place, datasource):  # one fault a point: the later one waits for its turn
+            if self._stop.wait(POLL_SECONDS):
+                hit.note = "nobody came by"
+                return
         before = self._struck(place, datasource)
         self.faults.arm(place, datasource, number)
         while not (new := self._struck(place, datasource) - before):
