@@ -21,6 +21,7 @@ import obstore
 from obstore import exceptions as obstore_errors
 from obstore.store import S3Store
 
+from ingestion_pipeline.domain.redaction import without_secrets
 from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import (
     ConfigurationError,
@@ -118,7 +119,7 @@ class ObjectStore:
         try:
             answer = self._http.get(url, timeout=(5, 30))
         except requests.RequestException as error:
-            raise self._translate(error, prefix) from error
+            raise self._translate(error, prefix) from _without_signature(error)
         if answer.status_code != 200:
             raise self._translate(RuntimeError(f"{answer.status_code} {answer.text[:2000]}"), prefix)
         return parse_listing(answer.content)
@@ -280,6 +281,11 @@ def _reason(text: str) -> str:
         if known in text:
             return known
     return text.split("http", 1)[0].strip().splitlines()[0][:120] if text.strip() else "unknown error"
+
+
+def _without_signature(error: Exception) -> OSError:
+    """The cause as it may be logged and stored: the text of requests' errors has the whole signed URL."""
+    return OSError(f"{type(error).__name__}: {without_secrets(str(error))}")
 
 
 def parse_listing(document: bytes) -> list[StoredObject]:
