@@ -359,9 +359,11 @@ def test_running_compactions_are_listed_until_they_end(new_table: NewTable) -> N
     table, other = new_table(), new_table()
     table.append(rows_of("a", 2000), rows_of("b", 2000))
     assert table.client.running_compactions(table.datasource) == set()
+    for number in range(3):  # every worker slot, so that the compaction cannot be over before it is looked for
+        table.client.submit({"type": "noop", "id": f"noop-{number}-{uuid4().hex[:8]}", "runTime": 5000})
     spec = table.compact_spec()
     assert table.client.submit(spec) == "accepted"
-    assert table.client.running_compactions(table.datasource) == {spec["id"]}
+    wait_until(lambda: table.client.running_compactions(table.datasource) == {spec["id"]})
     assert table.client.running_compactions(other.datasource) == set()
     table.succeed(spec)
     wait_until(lambda: table.client.running_compactions(table.datasource) == set())
