@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.embedded import postgres
+from ingestion_pipeline.embedded import postgres, processes
 from ingestion_pipeline.embedded.stack import Stack
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline_tests.guarantees.faults import DIRECTORY_VARIABLE, Faults
@@ -46,7 +46,8 @@ _RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run {
       ... on JsonMetadataEntry { jsonString } } }
   } } } } }"""
 _TICKS = """query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState {
-  ticks(limit: 10) { timestamp status skipReason error { message causes { message } } } } } } }"""
+  ticks(limit: 10) { timestamp status skipReason error { message causes { message } } } } }
+  ... on PythonError { message } ... on SensorNotFoundError { message } } }"""
 _LAUNCH = """mutation($e: ExecutionParams!) { launchRun(executionParams: $e) { __typename
   ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   ... on RunConfigValidationInvalid { errors { message } } } }"""
@@ -120,8 +121,22 @@ class System:
             found = look()
             if found:
                 return found
-            assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
+            assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}\n{self.health()}"
             time.sleep(pause)
+
+    def health(self) -> str:
+        """How the stack is, for a test that waited in vain: services that are not ready, the sensor's last ticks."""
+        lines = []
+        for service in self.stack.status():
+            if service.state != "ready":
+                log = processes.last_lines(self.stack.log_file(service.service), count=15)
+                lines += [f"{service.service} is {service.state}; its log ends:", *(f"  | {line}" for line in log)]
+        lines.append("All services are ready." if not lines else "The others are ready.")
+        try:
+            ticks = [f"  {tick['timestamp']:.0f} {tick['status']} {tick['skipReason'] or ''}" for tick in self.ticks()]
+        except (requests.RequestException, AssertionError) as error:
+            ticks = [f"  {error}"[:500]]
+        return "\n".join([*lines, f"It is {time.time():.0f}; the sensor's last ticks:", *ticks])
 
     def get_ready(self) -> None:
         """Make the organization, and wait until every contract has been seen: from then on files are live."""
@@ -219,8 +234,9 @@ class System:
             answer = requests.post(
                 f"{self.settings.dagster_url}/graphql", json={"query": query, "variables": variables}, timeout=60
             ).json()
-            # Some tests kill PostgreSQL: the page's server finds each of its pooled connections dead once.
-            if "OperationalError" not in str(answer.get("errors")):
+            # Some tests kill PostgreSQL: the page's server finds each of its pooled connections dead once, and says so
+            # beside the data or in it.
+            if "OperationalError" not in str(answer.get("errors") or answer.get("data")):
                 break
         assert "errors" not in answer, answer["errors"]
         data: dict[str, Any] = answer["data"]
@@ -289,8 +305,9 @@ class System:
 
     def ticks(self) -> list[dict[str, Any]]:
         """The uploads sensor's last ticks, newest first: status, skipReason, error."""
-        found = self.graphql(_TICKS, s={**_LOCATION, "sensorName": "uploads"})
-        ticks: list[dict[str, Any]] = found["sensorOrError"]["sensorState"]["ticks"]
+        found = self.graphql(_TICKS, s={**_LOCATION, "sensorName": "uploads"})["sensorOrError"]
+        assert "sensorState" in found, found
+        ticks: list[dict[str, Any]] = found["sensorState"]["ticks"]
         return ticks
 
     def tick_saying(self, text: str, *, status: str) -> str:
