@@ -26,6 +26,7 @@
     │   ├── DruidUnavailable
     │   ├── LedgerUnavailable
     │   ├── DatasourceBusy              another change of the datasource must end first
+    │   ├── ContractChanged             the file was checked under another version of its contract
     │   └── TaskFailed                  a Druid task ended FAILED for a reason that can heal
     └── LeaseLost                       another run took these jobs over; stop writing, at once
 
@@ -174,6 +175,17 @@ class LedgerUnavailable(TransientError):
 
 class DatasourceBusy(TransientError):
     code = "datasource_busy"
+
+
+class ContractChanged(TransientError):
+    code = "contract_changed"
+
+    @classmethod
+    def of(cls, datasource: str) -> "ContractChanged":
+        return cls(
+            f"The contract of {datasource} was changed after the file was checked.",
+            hint="It is checked again, under the present one, by itself.",
+        )
 
 
 class TaskFailed(TransientError):

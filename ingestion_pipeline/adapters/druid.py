@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 READY_TIMEOUT = (1.0, 2.0)
 CANCEL_TIMEOUT = (1.0, 4.0)
+SCAN_TIMEOUT = (CONNECT_SECONDS, 60.0)
 # A proof must not be answered from a cache.
 NO_CACHE = {
     "useCache": False,
@@ -253,22 +254,23 @@ class Druid:
             counts.update({row["event"][JOB_ID_COLUMN]: int(row["event"]["counted"]) for row in rows})
         return counts
 
-    def rows_by_job(self, datasource: str, interval: Interval) -> dict[str, int]:
-        """Rows of every job in the interval, those of no job (null or an empty text) under "".
+    def rows_by_job(self, datasource: str, intervals: Sequence[Interval]) -> dict[str, int]:
+        """Rows of every job in the intervals, those of no job (null or an empty text) under "".
 
-        Like :meth:`served_by_job`: no cache, and no table schema needed.
+        Like :meth:`served_by_job`: no cache, and no table schema needed. It reads every row there, so it may take
+        longer than other questions.
         """
         query = {
             "queryType": "groupBy",
             "dataSource": datasource,
-            "intervals": [str(interval)],
+            "intervals": [str(interval) for interval in intervals],
             "granularity": "all",
             "dimensions": [JOB_ID_COLUMN],
             "aggregations": [{"type": "count", "name": "counted"}],
-            "context": self._context(None),
+            "context": self._context(SCAN_TIMEOUT),
         }
-        doing = f"count rows of {datasource}"
-        rows = read(doing, self._http.send(doing, "POST", f"{self._broker}/druid/v2", json=query), list)
+        doing, url = f"count rows of {datasource}", f"{self._broker}/druid/v2"
+        rows = read(doing, self._http.send(doing, "POST", url, json=query, timeout=SCAN_TIMEOUT), list)
         counts: dict[str, int] = {}
         for row in rows:
             job = row["event"].get(JOB_ID_COLUMN) or ""

@@ -72,11 +72,19 @@ WHERE a.{_OPEN} AND line.job_id = ANY(CAST(:removes AS uuid[]))
 LIMIT 1
 """)
 
-# What a job was made from must not have been taken out between the decision and this moment.
+# What a job was made from must not have been taken out between the decision and this moment; one that tries a failed
+# job again is about what that one was about (`domain.correction.origin`).
 _OUT_OF_DATE = sa.text("""
-SELECT FROM ingestion_jobs m JOIN ingestion_jobs p ON p.job_id = coalesce(m.replaces_job_id, m.parent_job_id)
-WHERE m.job_id = ANY(CAST(:jobs AS uuid[]))
-  AND (p.outcome = 'replaced' OR (p.outcome = 'undone' AND m.cause = 'resubmit')) AND m.cause <> 'undo'
+WITH RECURSIVE line AS (
+    SELECT m.job_id, m.cause, m.parent_job_id, m.replaces_job_id
+    FROM ingestion_jobs m WHERE m.job_id = ANY(CAST(:jobs AS uuid[]))
+    UNION
+    SELECT p.job_id, p.cause, p.parent_job_id, p.replaces_job_id
+    FROM line l JOIN ingestion_jobs p ON p.job_id = l.parent_job_id
+    WHERE l.cause IN ('retry', 'replay') AND p.status IN ('failed', 'canceled')
+      AND p.outcome NOT IN ('unproved', 'duplicated'))
+SELECT FROM line m JOIN ingestion_jobs p ON p.job_id = coalesce(m.replaces_job_id, m.parent_job_id)
+WHERE (p.outcome = 'replaced' OR (p.outcome = 'undone' AND m.cause = 'resubmit')) AND m.cause <> 'undo'
 LIMIT 1
 """)
 

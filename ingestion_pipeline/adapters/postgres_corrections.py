@@ -14,30 +14,35 @@ HOLDS_ROWS = """
      OR (j.outcome IN ('unproved', 'duplicated') AND NOT jsonb_exists(j.result, 'replaced_by')))
 """
 
-# Jobs with rows, among the base and everything made from it.
+# Jobs with rows, among the base and everything made from it; and, for all but an undo, what was uploaded in its place:
+# an undo is about this job's rows, a new version about the file.
 _HOLDERS_OF_BASE = f"""
 , family AS (
-    SELECT by_job, job_id FROM base
+    SELECT by_job, job_id, undoes FROM base
     UNION
-    SELECT f.by_job, c.job_id
-    FROM family f JOIN ingestion_jobs c ON c.parent_job_id = f.job_id AND c.cause <> 'undo'
+    SELECT f.by_job, c.job_id, f.undoes
+    FROM family f JOIN ingestion_jobs c
+      ON (c.parent_job_id = f.job_id OR (c.replaces_job_id = f.job_id AND NOT f.undoes)) AND c.cause <> 'undo'
 )
 SELECT f.by_job, f.job_id
 FROM family f JOIN ingestion_jobs j ON j.job_id = f.job_id
 WHERE {HOLDS_ROWS}
 """
-# What is ordered (`upload --replaces`, `undo`), or an older version of the key.
+# What is ordered (`upload --replaces`, `undo`), or a version of the key, or what such a version was ordered to replace
+# before a newer one came.
 HOLDERS = sa.text(f"""
 WITH RECURSIVE base AS (
-    SELECT m.job_id AS by_job, m.replaces_job_id AS job_id
+    SELECT m.job_id AS by_job, m.replaces_job_id AS job_id, m.cause = 'undo' AS undoes
     FROM ingestion_jobs m
     WHERE m.job_id = ANY(CAST(:ids AS uuid[])) AND m.replaces_job_id IS NOT NULL
     UNION
-    SELECT m.job_id, j.job_id
+    SELECT m.job_id, v.job_id, false
     FROM ingestion_jobs m
     JOIN ingestion_jobs j ON j.bucket = m.bucket AND j.object_key = m.object_key AND j.datasource = m.datasource
         AND j.organization = m.organization AND j.job_id <> m.job_id AND j.cause <> 'undo'
-    WHERE m.job_id = ANY(CAST(:ids AS uuid[])) AND m.cause <> 'undo'
+    CROSS JOIN LATERAL (
+        VALUES (j.job_id), (CASE WHEN j.outcome = 'superseded' THEN j.replaces_job_id END)) AS v(job_id)
+    WHERE m.job_id = ANY(CAST(:ids AS uuid[])) AND m.cause <> 'undo' AND v.job_id IS NOT NULL
 ) {_HOLDERS_OF_BASE} AND f.by_job <> f.job_id
 """)
 
@@ -45,18 +50,18 @@ WITH RECURSIVE base AS (
 _HOLDERS_IF = {
     Cause.UNDO: sa.text(f"""
 WITH RECURSIVE base AS (
-    SELECT m.job_id AS by_job, m.job_id FROM ingestion_jobs m WHERE m.job_id = ANY(CAST(:ids AS uuid[]))
+    SELECT m.job_id AS by_job, m.job_id, true AS undoes FROM ingestion_jobs m WHERE m.job_id = ANY(CAST(:ids AS uuid[]))
 ) {_HOLDERS_OF_BASE}
 """),
     Cause.REPLAY: sa.text(f"""
 WITH RECURSIVE base AS (
-    SELECT m.job_id AS by_job, j.job_id
+    SELECT m.job_id AS by_job, j.job_id, false AS undoes
     FROM ingestion_jobs m
     JOIN ingestion_jobs j ON j.bucket = m.bucket AND j.object_key = m.object_key AND j.datasource = m.datasource
         AND j.organization = m.organization AND j.cause <> 'undo'
     WHERE m.job_id = ANY(CAST(:ids AS uuid[]))
     UNION
-    SELECT m.job_id, m.replaces_job_id
+    SELECT m.job_id, m.replaces_job_id, false
     FROM ingestion_jobs m
     WHERE m.job_id = ANY(CAST(:ids AS uuid[])) AND m.replaces_job_id IS NOT NULL
 ) {_HOLDERS_OF_BASE}
@@ -152,17 +157,21 @@ ORDER BY j.created_at LIMIT 1
             return [str(job_id) for job_id in made.scalars()]
 
     def open_changes(self, job_ids: Sequence[str]) -> dict[str, str]:
-        """Of these jobs, those that an unfinished replay or undo is already about: job -> that job."""
+        """Of these jobs, those that an unfinished replay, undo or replacement is already about: job -> that job."""
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 sa.text("""
-SELECT parent_job_id, job_id FROM ingestion_jobs
-WHERE parent_job_id = ANY(CAST(:ids AS uuid[])) AND cause IN ('replay', 'undo')
-  AND status IN ('pending', 'processing', 'retrying')
+SELECT a.job_id AS about, j.job_id
+FROM ingestion_jobs j
+CROSS JOIN LATERAL (
+    VALUES (j.replaces_job_id), (CASE WHEN j.cause IN ('replay', 'undo') THEN j.parent_job_id END)) AS a(job_id)
+WHERE j.status IN ('pending', 'processing', 'retrying') AND j.arrived_at IS NOT NULL
+  AND (j.replaces_job_id = ANY(CAST(:ids AS uuid[])) OR j.parent_job_id = ANY(CAST(:ids AS uuid[])))
+  AND a.job_id = ANY(CAST(:ids AS uuid[]))
 """),
                 {"ids": list(job_ids)},
             )
-            return {str(row.parent_job_id): str(row.job_id) for row in rows}
+            return {str(row.about): str(row.job_id) for row in rows}
 
     def loaded_between(
         self, datasource: str, first: date, last: date, *, organization: str | None = None, limit: int = 100_000

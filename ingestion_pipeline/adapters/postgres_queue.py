@@ -47,8 +47,10 @@ _NEWER_VERSION = """
         WHERE n.bucket = j.bucket AND n.object_key = j.object_key AND n.datasource = j.datasource
           AND n.organization = j.organization AND n.arrived_at IS NOT NULL
           AND n.cause IN ('discovered', 'uploaded', 'resubmit')
-          AND (n.last_modified, n.created_at, n.job_id) > (j.last_modified, j.created_at, j.job_id))
-    AND j.cause IN ('discovered', 'uploaded') AND j.attempt_id IS NULL
+          -- What tries a version again is younger than the version (and S3 tells times in whole seconds).
+          AND CASE WHEN j.cause IN ('retry', 'replay') THEN n.last_modified >= j.last_modified AND n.etag <> j.etag
+              ELSE (n.last_modified, n.created_at, n.job_id) > (j.last_modified, j.created_at, j.job_id) END)
+    AND j.cause IN ('discovered', 'uploaded', 'retry', 'replay') AND j.attempt_id IS NULL
 """
 _FIELDS = """
     j.job_id, j.organization, j.datasource, j.partition_day, j.priority, j.lane, j.size_bytes, j.created_at,

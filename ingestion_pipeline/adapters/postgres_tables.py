@@ -212,6 +212,7 @@ ingestion_jobs = sa.Table(
     sa.Index("ix_ingestion_jobs_latest", "organization", "created_at"),
     sa.Index("ix_ingestion_jobs_run", "run_id"),
     sa.Index("ix_ingestion_jobs_parent", "parent_job_id", postgresql_where=sa.text("parent_job_id IS NOT NULL")),
+    sa.Index("ix_ingestion_jobs_replaces", "replaces_job_id", postgresql_where=sa.text("replaces_job_id IS NOT NULL")),
     sa.Index(
         "ix_ingestion_jobs_content",
         "content_hash",

@@ -13,12 +13,14 @@ import structlog
 
 from ingestion_pipeline.defs.attempt_work import MAX_ATTEMPTS, AttemptWork, cleaned_key, intervals_of
 from ingestion_pipeline.defs.batch import now
-from ingestion_pipeline.defs.failures import Stopped
+from ingestion_pipeline.defs.failures import Stopped, send_back
 from ingestion_pipeline.defs.replaces import Replacer
 from ingestion_pipeline.domain.contract import Contract
-from ingestion_pipeline.domain.correction import Effect, effect_of
+from ingestion_pipeline.domain.correction import Effect, effect_of, origin, related_id
 from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Job, Outcome
 from ingestion_pipeline.errors import (
+    ContractChanged,
+    DatasourceBusy,
     DruidRejected,
     FileError,
     IngestionError,
@@ -57,7 +59,7 @@ class Loader:
             log.info("attempt_resumed", attempt=attempt.attempt_id, state=attempt.state.value, run=work.run_id)
             work.task_ids.append(attempt.attempt_id)
             error = (
-                self._replace.resume(attempt, held, contract)
+                self._replace.resume(attempt, held)
                 if attempt.kind is AttemptKind.REPLACE
                 else self._append.resume(attempt, held)
             )
@@ -67,7 +69,14 @@ class Loader:
         for job in [job for job in waiting if job.cancel_requested]:
             work.ledger.work.stop(work.heart.leases[job.job_id], Stopped("A person canceled its run."), now=now())
             work.heart.release(job.job_id)
-        for group, effects in self._groups([job for job in waiting if not job.cancel_requested]):
+        ready = []
+        for job in [job for job in waiting if not job.cancel_requested]:
+            if job.checked_under_another(contract):
+                # The cleaned object has the columns of the contract that it was written under.
+                send_back(work.ledger, work.heart, job, ContractChanged.of(job.datasource))
+            else:
+                ready.append(job)
+        for group, effects in self._groups(ready):
             self._load_group([job.job_id for job in group], effects, contract)
 
     def _waiting(self, ids: Sequence[str]) -> list[Job]:
@@ -79,15 +88,27 @@ class Loader:
         ]
 
     def _groups(self, jobs: Sequence[Job]) -> "Iterator[tuple[list[Job], dict[str, Effect]]]":
-        """The jobs that one attempt may hold, appends first; those that come too late are ended."""
+        """The jobs that one attempt may hold, appends first; those that come too late are ended.
+
+        Of two that take out the same rows, the second has to wait: what it is to take out is decided after the first.
+        """
+        ledger = self._work.ledger
         effects: dict[str, Effect] = {}
-        holders = self._work.ledger.corrections.holders(jobs)
-        anchors = {job.replaces_job_id or job.parent_job_id for job in jobs} - {None}
-        related = {job.job_id: job for job in self._work.ledger.jobs.rows_of(sorted(map(str, anchors)))}
+        taken: set[str] = set()
+        holders = ledger.corrections.holders(jobs)
+        families = ledger.corrections.families([job.job_id for job in jobs if job.parent_job_id is not None])
+        origins = {job.job_id: origin(job, families.get(job.job_id, [job])) for job in jobs}
+        concerned = set().union(*holders.values(), (related_id(first) or "" for first in origins.values())) - {""}
+        known = {job.job_id: job for job in ledger.jobs.rows_of(sorted(concerned))}
         for job in jobs:
-            anchor = related.get(job.replaces_job_id or job.parent_job_id or "")
+            first = origins[job.job_id]
             try:
-                effect = effect_of(job, related=anchor, holders=holders[job.job_id])
+                effect = effect_of(
+                    job,
+                    cause=first.cause,
+                    related=known.get(related_id(first) or ""),
+                    holders=[known[holder] for holder in sorted(holders[job.job_id])],
+                )
             except FileError as error:
                 self._work.fail([job], error)
                 continue
@@ -95,7 +116,14 @@ class Loader:
                 self._complete_without_rows(job, Outcome.SUPERSEDED, effect.pointless)
             elif not effect.removes and not cleaned_key(job):
                 self._complete_without_rows(job, Outcome.EMPTY, "The file has a header and no rows.")
+            elif taken & set(effect.removes):
+                busy = DatasourceBusy(
+                    "Another file of its batch takes the place of the same rows; this one is looked at after it.",
+                    hint="It goes on by itself.",
+                )
+                send_back(ledger, self._work.heart, job, busy)
             else:
+                taken |= set(effect.removes)
                 effects[job.job_id] = effect
 
         def kind(job: Job) -> tuple[bool, str]:
@@ -197,7 +225,10 @@ class Appender:
     def resume(self, attempt: Attempt, jobs: Sequence[Job]) -> IngestionError | None:
         """Go on with an attempt that an earlier run left, wherever it stands."""
         if attempt.state is AttemptState.PROVED:
-            return self._prove(attempt, jobs)
+            # Counted already; the rows of those that were completed then may have been replaced since.
+            for job in jobs:
+                self._work.complete(job, attempt, attempt.expected[job.job_id])
+            return None
         if attempt.state is AttemptState.UNPROVED:
             self._work.fail(jobs, Unproved(f"Druid does not hold what task {attempt.attempt_id} was to load."))
             return None

@@ -12,6 +12,7 @@ from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.defs.batch import Heart, now
 from ingestion_pipeline.domain.job import Job, Status
 from ingestion_pipeline.errors import (
+    ContractChanged,
     DatasourceBusy,
     DruidUnavailable,
     IngestionError,
@@ -103,6 +104,13 @@ def give_back(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: Ingestio
     return waiting
 
 
+def send_back(ledger: Ledger, heart: Heart, job: Job, error: TransientError) -> None:
+    """Let a later run take one job, while this run goes on with its others; it is no try of the file's."""
+    lease = heart.leases[job.job_id]
+    heart.release(job.job_id)
+    ledger.work.give_back(lease, error, next_try_at=now() + backoff(error, job.retry_count))
+
+
 def fail_or_wait(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: IngestionError) -> tuple[int, int]:
     """End the jobs with a permanent error, except those of which Druid may hold rows: their end is what it holds.
 
@@ -126,11 +134,13 @@ def fail_or_wait(ledger: Ledger, jobs: Sequence[Job], heart: Heart, error: Inges
 def backoff(error: IngestionError, times: int) -> timedelta:
     """How long to wait before the next try: 15 s, doubled with every time, up to ten minutes.
 
-    An outage's end should not be slept through, so its limit is a minute; and another change of the datasource is a
-    matter of seconds. Half of it is left to chance, so that many do not come back at once.
+    An outage's end should not be slept through, so its limit is a minute; another change of the datasource is a matter
+    of seconds, and a changed contract asks for none. Half of it is left to chance: many must not come back at once.
     """
+    if isinstance(error, ContractChanged):
+        return timedelta(0)
     if isinstance(error, DatasourceBusy):
-        seconds = 10
+        seconds = min(30, 10 * (1 + times))
     else:
         seconds = min(60 if isinstance(error, OUTAGES) else 600, 15 * 2 ** min(times, 6))
     return timedelta(seconds=seconds / 2 + random.uniform(0, seconds / 2))  # noqa: S311 - not a secret

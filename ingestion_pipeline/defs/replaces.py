@@ -60,21 +60,31 @@ class Replacer:
             removes=dict(removes),
         )
         self._work.save(attempt, jobs)
-        return self._plan_post_and_follow(attempt, jobs, contract)
+        planned = self._plan_or_release(attempt, jobs, contract)
+        if isinstance(planned, IngestionError):
+            return planned
+        if not planned.intervals:
+            self._end_without_task(planned, jobs)
+            return None
+        return self._post_and_follow(planned, jobs)
 
-    def resume(self, attempt: Attempt, jobs: Sequence[Job], contract: Contract) -> IngestionError | None:
+    def resume(self, attempt: Attempt, jobs: Sequence[Job]) -> IngestionError | None:
         """Go on with an attempt that an earlier run left, wherever it stands."""
         if attempt.state is AttemptState.PROVED:
-            if attempt.intervals:
-                return self._prove(attempt, jobs)
-            self._end_without_task(attempt, jobs)
+            # Counted already; other files' rows may have been replaced since.
+            for job in jobs:
+                self._work.complete(job, attempt, attempt.expected[job.job_id])
             return None
         if attempt.state is AttemptState.UNPROVED:
             self._work.fail(jobs, Unproved(f"Druid does not hold what task {attempt.attempt_id} was to leave there."))
             return None
-        if attempt.spec and self._work.druid.status(attempt.attempt_id) is not None:
+        if not attempt.spec:
+            # What was not planned was not posted. It is begun anew: what it was to do may have changed.
+            unplanned = TaskFailed(f"The run that was to plan {attempt.attempt_id} ended before it had.")
+            return self._work.end_without_rows(attempt, jobs, unplanned)
+        if self._work.druid.status(attempt.attempt_id) is not None:
             return self._follow(attempt, jobs)
-        if attempt.spec and attempt.state is AttemptState.SUCCEEDED:
+        if attempt.state is AttemptState.SUCCEEDED:
             return self._prove(attempt, jobs)
         if attempt.state is AttemptState.FAILED:
             return self._work.end_without_rows(attempt, jobs, TaskFailed(f"Druid task {attempt.attempt_id} failed."))
@@ -82,21 +92,29 @@ class Replacer:
             if not self._work.occupy(attempt):
                 return self._follow(attempt, jobs)
             return self._work.end_without_rows(attempt, jobs, TaskFailed("It was canceled before Druid had it."))
-        return self._plan_post_and_follow(attempt, jobs, contract)
+        return self._post_and_follow(attempt, jobs)
 
-    def _plan_post_and_follow(self, attempt: Attempt, jobs: Sequence[Job], contract: Contract) -> IngestionError | None:
+    def _plan_or_release(self, attempt: Attempt, jobs: Sequence[Job], contract: Contract) -> Attempt | IngestionError:
+        """The planned attempt, or why there can be none; the lease of one that is not planned is given back."""
         try:
-            if not attempt.spec:
-                attempt = self._plan(attempt, jobs, contract)
-            if not attempt.intervals:
-                self._end_without_task(attempt, jobs)
-                return None
+            return self._plan(attempt, jobs, contract)
+        except LeaseLost:
+            raise
+        except IngestionError as error:
+            # Nothing was posted. Held on to, it would keep every other change of the datasource waiting.
+            self._work.end_without_rows(attempt, jobs, error)
+            if isinstance(error, TransientError):
+                raise
+            return error
+
+    def _post_and_follow(self, attempt: Attempt, jobs: Sequence[Job]) -> IngestionError | None:
+        try:
             self._compactions = self._work.druid.running_compactions(attempt.datasource)
             self._work.post(attempt, jobs)
         except (TransientError, LeaseLost):
-            raise
+            raise  # whether Druid has it is not known: the attempt stays open
         except IngestionError as error:
-            if attempt.spec and not self._work.occupy(attempt):
+            if not self._work.occupy(attempt):
                 return self._follow(attempt, jobs)
             return self._work.end_without_rows(attempt, jobs, error)
         return self._follow(attempt, jobs)
@@ -123,7 +141,7 @@ class Replacer:
         present: dict[str, frozenset[str]] = {}
         if intervals:
             self._require_served(attempt.datasource, intervals)
-            before = work.druid.rows_by_job(attempt.datasource, hull(intervals))
+            before = work.druid.rows_by_job(attempt.datasource, merged(intervals))
             present = work.druid.columns(attempt.datasource, intervals)
         moving = set(gone) | work.ledger.attempts.jobs_beside(attempt)
 
@@ -200,7 +218,8 @@ class Replacer:
     def _is_done(self, attempt: Attempt) -> bool:
         intervals = intervals_of(attempt)
         self._require_served(attempt.datasource, intervals)
-        return self._judge(attempt, self._work.druid.rows_by_job(attempt.datasource, hull(intervals))).name == "proved"
+        counted = self._work.druid.rows_by_job(attempt.datasource, merged(intervals))
+        return self._judge(attempt, counted).name == "proved"
 
     @staticmethod
     def _judge(attempt: Attempt, counted: Mapping[str, int]) -> monitor.Verdict:

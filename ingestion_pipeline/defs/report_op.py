@@ -67,11 +67,15 @@ def report(
         description=f"{len(failed)} of {len(jobs)} files failed.",
         metadata={"failed": dg.MetadataValue.json(failed[:100])},
     )
-    # One that was canceled, or came too late to replay anything, was not to load its rows.
+    # One that was canceled, or came too late to replay anything, was not to load its rows; one that was sent back has
+    # yet to.
     loading = [
         job
         for job in jobs
-        if job.job_id in set(batch["go"]) and job.status is not Status.CANCELED and job.outcome != Outcome.SUPERSEDED
+        if job.job_id in set(batch["go"])
+        and job.status.is_final
+        and job.status is not Status.CANCELED
+        and job.outcome != Outcome.SUPERSEDED
     ]
     expected = sum(job.rows_accepted for job in loading)
     queryable = sum(job.rows_queryable for job in loading)

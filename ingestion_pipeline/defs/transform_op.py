@@ -11,10 +11,10 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import Heart, RunIdentity, heartbeat, lease_of, now, usable
-from ingestion_pipeline.defs.failures import transient_errors_wait
+from ingestion_pipeline.defs.failures import send_back, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.job import Job, Staged, Step
-from ingestion_pipeline.errors import ContractError, FileError, LeaseLost, ProofFailed
+from ingestion_pipeline.errors import ContractChanged, ContractError, FileError, LeaseLost, ProofFailed
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,8 +47,13 @@ def transform(
             with transient_errors_wait(context, ledger, jobs, heart, settings):
                 try:
                     usable_contract = usable(contract, job.datasource)
+                    if job.checked_under_another(usable_contract):
+                        raise ContractChanged.of(job.datasource)
                     written += transform_job(job, usable_contract, encoding, ledger=ledger, bucket=bucket, heart=heart)
                     go.append(job.job_id)
+                except ContractChanged as error:
+                    context.log.warning(f"{job.object_key}: {error}")
+                    send_back(ledger, heart, job, error)
                 except LeaseLost:
                     context.log.warning(f"{job.object_key}: another run has taken it over.")
                     heart.release(job.job_id)

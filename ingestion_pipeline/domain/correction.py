@@ -7,10 +7,10 @@ A file's *family* is its job and those made from it to fix its rejected rows (`r
 out takes its family's out: the new content has those rows itself.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Outcome
+from ingestion_pipeline.domain.job import LOADED_OUTCOMES, UNCERTAIN_OUTCOMES, Cause, Job, Outcome, Status
 from ingestion_pipeline.errors import FamilyChanged
 
 
@@ -27,41 +27,83 @@ class Effect:
     pointless: str | None = None
 
 
-def effect_of(job: Job, *, related: Job | None, holders: Collection[str]) -> Effect:
+def effect_of(job: Job, *, related: Job | None, holders: Sequence[Job], cause: Cause | None = None) -> Effect:
     """What a job does to the rows of others.
 
     Args:
-        related: The job that it is ordered to replace (`replaces_job_id`) or was made from (`parent_job_id`).
-        holders: Jobs with rows in Druid (or perhaps) that are older versions of its key, or of the job that it is
+        related: The job that it is about (:func:`related_id`).
+        holders: Jobs with rows in Druid (or perhaps) that are versions of its key, or of the job that it is
             ordered to replace; with their families.
+        cause: Why its first try was made (:func:`origin`), when that is not its own cause.
 
     Raises:
         FamilyChanged: The job that it belongs to was replaced or undone meanwhile.
     """
+    cause = cause or job.cause
+    removes = tuple(sorted(holder.job_id for holder in holders))
     gone = None if related is None else _successor(related)
-    if job.cause is Cause.UNDO:
-        if holders:
-            return Effect(removes=tuple(sorted(holders)))
+    if cause is Cause.UNDO:
+        if removes:
+            return Effect(removes=removes)
         return Effect(
             pointless=f"Job {job.replaces_job_id} has no rows in Druid{f' any more: {gone}' if gone else ''}."
         )
+    newer = next((holder for holder in holders if _is_newer(holder, job)), None)
+    if newer is not None:
+        return Effect(pointless=f"A newer version of its key is in Druid: job {newer.job_id} has loaded it.")
     if gone is None or related is None:
-        return Effect(removes=tuple(sorted(holders)))
-    if job.cause is Cause.RESUBMIT:
+        return Effect(removes=removes)
+    if cause is Cause.RESUBMIT:
         raise FamilyChanged(
             f"The job whose rejected rows it fixes has no rows in Druid any more: {gone}.",
             hint="Fix the rows that its successor rejected, or replay it first.",
             details={"parent_job_id": related.job_id},
         )
     if related.outcome == Outcome.REPLACED:
-        if job.cause is Cause.REPLAY:
+        if cause is Cause.REPLAY:
             return Effect(pointless=f"What it was to load again is out of date: {gone}.")
         raise FamilyChanged(
             f"The job that it was to replace was replaced meanwhile: {gone}.",
             hint="Upload it again with --replaces and the present job.",
             details={"replaces_job_id": related.job_id},
         )
-    return Effect(removes=tuple(sorted(holders)))
+    return Effect(removes=removes)
+
+
+def origin(job: Job, family: Sequence[Job]) -> Job:
+    """The job whose errand this one runs: a job that tries a failed one again is for what that one was for.
+
+    Args:
+        family: The file's first job, then those made from it.
+    """
+    by_id = {member.job_id: member for member in family}
+    at = job
+    while at.cause in (Cause.RETRY, Cause.REPLAY):
+        parent = by_id.get(at.parent_job_id or "")
+        if parent is None or (at.cause is Cause.REPLAY and not _never_loaded(parent)):
+            break
+        at = parent
+    return at
+
+
+def related_id(job: Job) -> str | None:
+    """The job that this one is ordered to replace or to take out, or else was made from."""
+    return job.replaces_job_id or job.parent_job_id
+
+
+def _never_loaded(job: Job) -> bool:
+    return job.status in (Status.FAILED, Status.CANCELED) and job.outcome not in UNCERTAIN_OUTCOMES
+
+
+def _is_newer(holder: Job, job: Job) -> bool:
+    """Whether a job with rows in Druid has loaded a later version of this one's very key."""
+    if (holder.bucket, holder.object_key) != (job.bucket, job.object_key) or holder.etag == job.etag:
+        return False
+    if job.cause in (Cause.RETRY, Cause.REPLAY):
+        # S3 tells times in whole seconds. Of two versions of one, that of a job that was made later on purpose is not
+        # the later version.
+        return holder.last_modified >= job.last_modified
+    return (holder.last_modified, holder.created_at) > (job.last_modified, job.created_at)
 
 
 def _successor(job: Job) -> str | None:
@@ -81,11 +123,7 @@ def keeper(family: Sequence[Job]) -> Job:
 
 def is_fix(job: Job, family: Sequence[Job]) -> bool:
     """Whether it holds corrected rows of another job, also by way of trying such a correction again."""
-    by_id = {member.job_id: member for member in family}
-    at: Job | None = job
-    while at is not None and at.cause is Cause.RETRY:
-        at = by_id.get(at.parent_job_id or "")
-    return at is not None and at.cause is Cause.RESUBMIT
+    return origin(job, family).cause is Cause.RESUBMIT
 
 
 def fixes(family: Sequence[Job]) -> list[Job]:

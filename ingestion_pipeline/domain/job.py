@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingestion_pipeline.domain.contract import Contract
 
 
 class Status(StrEnum):
@@ -160,6 +163,10 @@ class Job:
     @property
     def file_name(self) -> str:
         return self.object_key.rsplit("/", 1)[-1]
+
+    def checked_under_another(self, contract: "Contract") -> bool:
+        """Whether its rows were checked and written under another version of the contract."""
+        return self.staged is not None and self.staged.contract_version != contract.version
 
     @property
     def holds_rows(self) -> bool:

@@ -196,9 +196,10 @@ def _require_not_replaced(target: Target, hint: str) -> None:
 def _require_no_open_change(target: Target) -> None:
     change = target.open_change
     if change is not None:
+        what = {Cause.UNDO: "An undo", Cause.REPLAY: "A replay"}.get(change.cause, "A replacement")
         raise _refused(
             target.job,
-            f"A {change.cause} of job {short(target.job)} has not ended yet: job {short(change)}.",
+            f"{what} of job {short(target.job)} has not ended yet: job {short(change)}.",
             f"Wait for its end: `ingestion-pipeline status {short(change)}`.",
         )
 

@@ -148,14 +148,14 @@ def test_a_replaced_job_names_the_last_of_its_successors(call: Call, runs: Runs,
     assert f"`ingestion-pipeline {command[0]} {third[:8]}`" in answer.err
 
 
-@pytest.mark.parametrize("open_one", ["replay", "undo"])
+@pytest.mark.parametrize(("open_one", "told"), [("replay", "A replay"), ("undo", "An undo")])
 @pytest.mark.parametrize("command", [("replay",), ("undo", "--yes")], ids=["replay", "undo"])
-def test_one_change_at_a_time(call: Call, runs: Runs, open_one: str, command: tuple[str, ...]) -> None:
+def test_one_change_at_a_time(call: Call, runs: Runs, open_one: str, told: str, command: tuple[str, ...]) -> None:
     job_id = runs.loaded("flights.csv")
     (order,) = call(open_one, job_id, *(["--yes"] if open_one == "undo" else []), "--json").json
     answer = call(*command, job_id)
     assert answer.code == 1
-    assert f"A {open_one} of job {job_id[:8]} has not ended yet: job {order['job_id'][:8]}." in answer.err
+    assert f"{told} of job {job_id[:8]} has not ended yet: job {order['job_id'][:8]}." in answer.err
 
 
 def test_an_undo_is_not_replayed(call: Call, runs: Runs) -> None:

@@ -190,7 +190,7 @@ class Table:
     # Rows
 
     def counts(self) -> dict[str, int]:
-        return self.client.rows_by_job(self.datasource, YEARS)
+        return self.client.rows_by_job(self.datasource, [YEARS])
 
     def wait_for(self, expected: Mapping[str, int]) -> None:
         wait_until(lambda: self.counts() == expected, lambda: f"{self.counts()} is not {dict(expected)}")

@@ -325,7 +325,7 @@ def test_the_chunks_of_jobs_are_found_in_every_granularity(new_table: NewTable) 
     assert chunks(["b"], "year") == [day, datetime(2014, 1, 1, tzinfo=UTC)]
     assert chunks(["nobody"], "day") == []
     assert table.client.chunks_of_jobs("t_nowhere", ["a"], YEARS, "day") == []
-    assert table.client.rows_by_job("t_nowhere", YEARS) == {}
+    assert table.client.rows_by_job("t_nowhere", [YEARS]) == {}
     assert table.client.columns("t_nowhere", [YEARS]) == {}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Cause, Job, Lane, Outcome, Priority
-from ingestion_pipeline.errors import DatasourceBusy, FixUnderWay, Unproved
+from ingestion_pipeline.errors import DatasourceBusy, FixUnderWay, Unproved, UnreadableFile
 from ingestion_pipeline_tests.conftest import LedgerDatabase
 from ingestion_pipeline_tests.ledger import DAY, World, attempt_of, lease_of, save_attempt, spec_of
 
@@ -65,6 +65,11 @@ def holders(world: World, job: Job) -> set[str]:
 
 def resubmit(world: World, parent: Job, key: str) -> str:
     job_id = str(uuid4())
+    announce(world, job_id, key, fixes_job_id=parent.job_id)
+    return job_id
+
+
+def announce(world: World, job_id: str, key: str, **errand: str) -> None:
     world.ledger.discovery.announce(
         job_id=job_id,
         organization=world.name,
@@ -77,9 +82,8 @@ def resubmit(world: World, parent: Job, key: str) -> str:
         partition_day=DAY,
         upload_url="",
         now=world.now,
-        fixes_job_id=parent.job_id,
+        **errand,
     )
-    return job_id
 
 
 def arrived(world: World, job_id: str, key: str) -> Job:
@@ -231,6 +235,82 @@ def test_a_fix_of_what_was_undone_meanwhile_is_not_appended(world: World) -> Non
     mark(world, save(world, replace_attempt(undo, first), undo), AttemptState.PROVED, undo)
     with pytest.raises(DatasourceBusy, match="has changed"):
         save(world, attempt_of([fix]), fix)
+
+
+def replacing(world: World, old: Job, key: str) -> str:
+    """An upload that was announced to take a job's place."""
+    job_id = str(uuid4())
+    announce(world, job_id, key, replaces_job_id=old.job_id)
+    return job_id
+
+
+def proved(world: World, job: Job, *removed: Job) -> None:
+    """The job takes the others' place, with five rows."""
+    attempt = save(world, replace_attempt(job, *removed) if removed else attempt_of([job]), job)
+    mark(world, attempt, AttemptState.PROVED, job)
+    world.rows("UPDATE ingestion_jobs SET rows_read = 5, rows_accepted = 5 WHERE job_id = %s RETURNING 1", job.job_id)
+    world.complete(job, Outcome.LOADED, rows=5)
+
+
+def test_a_new_version_takes_the_place_of_what_was_uploaded_in_its_predecessors_place(world: World) -> None:
+    first = loaded(world, "a.csv")
+    replacement = arrived(world, replacing(world, first, "other.csv"), "other.csv")
+    proved(world, replacement, first)
+
+    second = taken(world, world.job("a.csv"))
+
+    assert holders(world, second) == {replacement.job_id}
+
+
+def test_an_undo_takes_out_its_jobs_rows_and_not_those_of_what_came_in_its_place(world: World) -> None:
+    first = loaded(world, "a.csv")
+    undo = begun(world, Cause.UNDO, first)
+    replacement = arrived(world, replacing(world, first, "other.csv"), "other.csv")
+    proved(world, replacement, first)
+    assert holders(world, undo) == set()
+
+
+def test_a_version_that_comes_before_a_replacement_was_read_does_its_errand(world: World) -> None:
+    first = loaded(world, "a.csv")
+    job_id = replacing(world, first, "other.csv")
+    world.enter(world.upload("other.csv"))
+    second = world.job("other.csv")
+    assert world.ledger.queue.supersede([job_id], now=world.now) == 1
+
+    assert holders(world, taken(world, second)) == {first.job_id}
+
+
+@pytest.mark.parametrize("cause", [Cause.REPLAY, Cause.RETRY])
+def test_what_tries_an_older_version_again_gives_way_to_a_newer_one(world: World, cause: Cause) -> None:
+    (failed,) = world.taken("a.csv")
+    world.ledger.work.fail(lease_of(failed), UnreadableFile("Not today."), now=world.now)
+    (again,) = world.ledger.corrections.begin(cause, [failed.job_id], new_ids=[str(uuid4())], now=world.now)
+    assert world.ledger.queue.supersede([again], now=world.now) == 0
+    newer = world.job("a.csv")
+
+    found = world.ledger.queue.candidates(datasources={world.name: DAY}, now=world.now, per_organization=10)
+
+    assert {candidate.job_id: candidate.superseded for candidate in found} == {again: True, newer: False}
+    assert world.ledger.queue.supersede([again], now=world.now) == 1
+
+
+def test_a_failed_fix_that_is_tried_again_after_its_file_was_replaced_is_not_appended(world: World) -> None:
+    first = loaded(world, "a.csv")
+    fix = arrived(world, resubmit(world, first, "fix.csv"), "fix.csv")
+    world.ledger.work.fail(lease_of(fix), UnreadableFile("Not today."), now=world.now)
+    again = begun(world, Cause.RETRY, fix)
+    proved(world, taken(world, world.job("a.csv")), first)
+    with pytest.raises(DatasourceBusy, match="has changed"):
+        save(world, attempt_of([again]), again)
+
+
+def test_a_job_that_is_being_replaced_is_not_to_be_replaced_replayed_or_undone_beside_it(world: World) -> None:
+    first = loaded(world, "a.csv")
+    replacement = replacing(world, first, "other.csv")
+    # An upload that never comes keeps nobody waiting.
+    assert world.ledger.corrections.open_changes([first.job_id]) == {}
+    arrived(world, replacement, "other.csv")
+    assert world.ledger.corrections.open_changes([first.job_id]) == {first.job_id: replacement}
 
 
 def test_rejected_rows_are_fixed_by_one_upload_at_a_time_and_it_is_entered_once(world: World) -> None:

@@ -1,6 +1,7 @@
 """A batch's way into the real Druid, without Dagster: one bad file, refused tasks, late workers, doubted answers."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -8,10 +9,11 @@ import pytest
 
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.domain.job import Cause, Job
+from ingestion_pipeline.defs.attempts import Loader
+from ingestion_pipeline.domain.job import AttemptState, Cause, Job
 from ingestion_pipeline.errors import DruidRejected, DruidUnavailable
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
-from ingestion_pipeline_tests.integration.batches import Batches, batches_of
+from ingestion_pipeline_tests.integration.batches import DAY, Batches, batches_of
 
 pytestmark = pytest.mark.stack
 
@@ -157,6 +159,150 @@ def test_a_replace_that_fails_in_druid_leaves_the_old_rows_and_is_done_by_the_ne
     assert batches.outcomes([old, replay]) == ["replaced", "loaded"]
     assert batches.counted() == {replay.job_id: 2}
     assert 1 <= len(stopping.posts) <= 2
+
+
+def replacing(batches: Batches, *old: Job) -> list[Job]:
+    """Uploads that were announced to take jobs' places, under one claim of a run, in the order in which it has them."""
+    world, ids = batches.world, sorted(str(uuid4()) for _ in old)
+    for job_id, replaced in zip(ids, old, strict=True):
+        world.ledger.discovery.announce(
+            job_id=job_id,
+            organization=world.name,
+            datasource=world.name,
+            bucket=world.name,
+            object_key=f"{job_id}.csv",
+            size_bytes=10,
+            uploaded_by="someone",
+            priority=replaced.priority,
+            partition_day=replaced.partition_day,
+            upload_url="",
+            now=world.now,
+            replaces_job_id=replaced.job_id,
+        )
+        world.enter(world.upload(f"{job_id}.csv"))
+    return claimed(batches, *ids)
+
+
+def claimed(batches: Batches, *job_ids: str) -> list[Job]:
+    """Waiting jobs under one claim, taken by a run; waits that they were given are over."""
+    world, token = batches.world, f"claim-{uuid4().hex}"
+    world.now = max(world.now, datetime.now(UTC)) + timedelta(hours=1)  # a loader's waits are in its own time
+    assert set(world.ledger.queue.claim(job_ids, token=token, now=world.now)) == set(job_ids)
+    taken = {job.job_id: job for job in world.take(token, f"run-{token}")}
+    return [taken[job_id] for job_id in job_ids]
+
+
+def test_of_two_files_that_are_to_replace_the_same_one_the_second_is_told_that_it_comes_too_late(
+    batches: Batches,
+) -> None:
+    (old,) = batches.staged(["a", "b"])
+    batches.load([old])
+    jobs = replacing(batches, old, old)
+    first, second = batches.stage(jobs[0], ["c"]), batches.stage(jobs[1], ["d", "d"])
+
+    batches.load([first, second])
+
+    assert batches.counted() == {first.job_id: 1}
+    assert batches.world.row(second.job_id)["status"] == "retrying"
+    batches.load(claimed(batches, second.job_id))
+    assert batches.outcomes([old, first, second]) == ["replaced", "loaded", "family_changed"]
+    assert batches.counted() == {first.job_id: 1}
+
+
+def test_a_replay_that_waited_while_a_newer_version_was_loaded_does_not_take_its_place(batches: Batches) -> None:
+    (failed,) = batches.staged(["a"])
+    batches.world.ledger.work.fail(batches.work([failed]).heart.leases[failed.job_id], DruidRejected("No."), now=DAY)
+    replay = batches.stage(ordered(batches, Cause.REPLAY, failed), ["a", "a"])
+    work = batches.work([replay])
+    work.ledger.work.give_back(work.heart.leases[replay.job_id], DruidUnavailable("Away."), next_try_at=DAY)
+    (newer,) = claimed(batches, batches.world.job(failed.object_key))
+    newer = batches.stage(newer, ["b", "b", "b"])
+    batches.load([newer])
+
+    batches.load(claimed(batches, replay.job_id))
+
+    assert batches.outcomes([newer, replay]) == ["loaded", "superseded"]
+    assert batches.counted() == {newer.job_id: 3}
+
+
+def test_a_file_that_was_checked_under_another_contract_is_checked_again_and_its_siblings_are_loaded(
+    batches: Batches,
+) -> None:
+    outdated, fresh = batches.staged(["a"], ["b"])
+    batches.world.rows(
+        'UPDATE ingestion_jobs SET staged = staged || \'{"contract_version": "older"}\' WHERE job_id = %s RETURNING 1',
+        outdated.job_id,
+    )
+    jobs = batches.world.ledger.jobs.rows_of([outdated.job_id, fresh.job_id])
+
+    batches.load(jobs)
+
+    row = batches.world.row(outdated.job_id)
+    assert (row["status"], row["error_code"], row["attempt_id"]) == ("retrying", "contract_changed", None)
+    assert "It is checked again" in row["result"]["hint"]
+    assert batches.counted() == {fresh.job_id: 1}
+
+
+def test_a_replace_that_cannot_be_planned_keeps_no_other_change_waiting(batches: Batches) -> None:
+    class Blind(Disturbed):
+        def rows_by_job(self, *_: Any) -> dict[str, int]:
+            raise DruidUnavailable("The historicals are away.")
+
+    one, two = batches.staged(["a"], ["b"])
+    batches.load([one, two])
+    stuck = ordered(batches, Cause.UNDO, one)
+    with pytest.raises(DruidUnavailable):
+        batches.load([stuck], druid=Blind(batches.druid))
+    (attempt,) = batches.world.ledger.attempts.of_job(stuck.job_id)
+    assert (attempt.state, batches.world.row(stuck.job_id)["attempt_id"]) == (AttemptState.ABSENT, None)
+
+    batches.load([ordered(batches, Cause.UNDO, two)])
+    batches.load([stuck])
+
+    assert batches.outcomes([one, two]) == ["undone", "undone"]
+
+
+def test_a_replace_whose_run_ended_before_it_was_planned_is_begun_anew(batches: Batches) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Dying(Disturbed):
+        def rows_by_job(self, *_: Any) -> dict[str, int]:
+            raise Killed
+
+    (old,) = batches.staged(["a", "b"])
+    batches.load([old])
+    undo = ordered(batches, Cause.UNDO, old)
+    with pytest.raises(Killed):
+        batches.load([undo], druid=Dying(batches.druid))
+
+    batches.load([undo])
+
+    assert batches.outcomes([old, undo]) == ["undone", "undone"]
+    states = [attempt.state for attempt in batches.world.ledger.attempts.of_job(undo.job_id)]
+    assert states == [AttemptState.ABSENT, AttemptState.PROVED]
+
+
+def test_a_batch_that_was_counted_ends_loaded_though_one_of_its_files_was_replaced_since(batches: Batches) -> None:
+    one, two = batches.staged(["a"], ["b", "b"])
+    work = batches.work([one, two])
+    complete, done = work.ledger.work.complete, []
+
+    def dies_after_the_first(*arguments: Any, **rest: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(complete(*arguments, **rest))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work.ledger.work, "complete", dies_after_the_first)
+        with pytest.raises(KeyboardInterrupt):
+            Loader(work).load([one, two], batches.contract)
+    batches.load([ordered(batches, Cause.UNDO, one)])
+
+    batches.load([two])
+
+    assert batches.outcomes([one, two]) == ["undone", "loaded"]
+    assert batches.counted() == {two.job_id: 2}
 
 
 def test_a_canceled_job_is_not_loaded_again_when_its_task_is_gone(batches: Batches) -> None:

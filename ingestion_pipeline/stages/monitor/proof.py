@@ -210,12 +210,11 @@ def prove_replaced(
         DruidUnavailable: Druid did not answer at the deadline.
     """
     began = answered = clock()
-    within = hull(intervals)
     right = wrong = 0
     for pause in pauses():
         late = clock() - began >= deadline_seconds
         try:
-            counted = druid.rows_by_job(datasource, within)
+            counted = druid.rows_by_job(datasource, merged(intervals))
             verdict = judge(counted)
             loaded = _loaded(druid, datasource, intervals)
             answered = clock()
