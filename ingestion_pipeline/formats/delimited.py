@@ -59,6 +59,7 @@ class DelimitedReader:
         header, self._skip_lines, skip_characters = self._header(sample, columns)
         self._first = self._first[len(sample[:skip_characters].encode()) :]
         self._names = _column_names(header, columns, facts)
+        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(_UNUSED)]
         facts.format = "delimited text"
         facts.delimiter, facts.quote, facts.header = self._dialect.delimiter, self._dialect.quote, header
 
@@ -124,26 +125,26 @@ class DelimitedReader:
         if self._dialect.quote is not None and self._dialect.quote.encode() in block:
             return None
         try:
+            # Every column, used or not: Polars would not refuse a line too long if it were told to leave one out.
             cells = self._read(block)
         except pl.exceptions.PolarsError:
             return None  # a line too long, or bytes that are not UTF-8: the careful way says which
         # A short or blank line has no last cell. Where the last cells are all there, there is none.
-        last = self._names[-1]
-        if cells.height and not last.startswith(_UNUSED) and cells[last].null_count() == 0:
-            return cells
-        return cells if is_plain(block, self._dialect, len(self._names), cells.height) else None
+        whole = cells.height > 0 and cells[self._names[-1]].null_count() == 0
+        if whole or is_plain(block, self._dialect, len(self._names), cells.height):
+            return cells[:, self._kept]
+        return None
 
     def _parse(self, data: bytes, height: int) -> pl.DataFrame:
         """The cells of records that were looked at one by one."""
         if height == 0:
-            kept = [name for name in self._names if not name.startswith(_UNUSED)]
-            return pl.DataFrame(schema=dict.fromkeys(kept, pl.String))
-        cells = self._read(data)
+            return pl.DataFrame(schema={self._names[position]: pl.String for position in self._kept})
+        cells = self._read(data, self._kept)
         if cells.height != height:
             raise AssertionError(f"{height} records were cut, {cells.height} parsed")
         return cells
 
-    def _read(self, data: bytes) -> pl.DataFrame:
+    def _read(self, data: bytes, columns: Sequence[int] | None = None) -> pl.DataFrame:
         return pl.read_csv(
             data,
             has_header=False,
@@ -151,7 +152,7 @@ class DelimitedReader:
             quote_char=self._dialect.quote,
             schema=dict.fromkeys(self._names, pl.String),
             null_values=list(self._options.null_values) or None,
-            columns=[i for i, name in enumerate(self._names) if not name.startswith(_UNUSED)],
+            columns=columns,
         )
 
 

@@ -1,5 +1,6 @@
 """Delimited text: whatever a CSV writer writes is read back, and damage costs one record."""
 
+import csv
 import gzip
 import threading
 
@@ -123,6 +124,37 @@ def test_every_line_of_any_text_is_accounted_for(data, width):
     good = block.original(pl.int_range(len(block.lines), dtype=pl.UInt32, eager=True)).to_list()
     line_counts = [text.count("\n") + 1 for text in (*good, *(record.text for record in block.malformed))]
     assert sum(line_counts) + block.blank_lines == data.count("\n") + (not data.endswith("\n"))
+
+
+@given(
+    header=st.sampled_from([["at", "b", "c"], ["at", "b", "c", "x"], ["at", "b", "c", "x", "y"]]).flatmap(
+        st.permutations
+    ),
+    rows=st.lists(st.lists(st.sampled_from(["", "1", "22", " 3"]), min_size=1, max_size=7), max_size=12),
+    quoted_row=st.sampled_from([[], ['"q"'], ['"q"', "", "1"]]),
+    chunk_bytes=st.integers(1, 200),
+    final=st.booleans(),
+)
+@example(
+    header=["at", "x", "b", "c"], rows=[["1"] * 4, ["1"] * 5], quoted_row=[], chunk_bytes=99, final=True
+)  # a long row
+@example(
+    header=["at", "b", "c", "x"], rows=[["1"] * n for n in (4, 3, 5)], quoted_row=[], chunk_bytes=99, final=True
+)  # a short and a long row
+def test_rows_of_any_number_of_cells_are_read_or_told_as_a_slow_reader_says(
+    header, rows, quoted_row, chunk_bytes, final
+):
+    lines = [",".join(cells) for cells in (header, *rows, *([quoted_row] if quoted_row else []))]
+    found, malformed, _, _ = read(("\n".join(lines) + "\n" * final).encode(), chunk_bytes=chunk_bytes)
+    expected_rows, expected_malformed = [], []
+    for number, (text, cells) in enumerate(zip(lines[1:], csv.reader(lines[1:]), strict=True), 2):
+        if len(cells) == len(header):
+            by_name = dict(zip(header, cells, strict=True))
+            expected_rows.append((number, *(by_name[name] or None for name in ("at", "b", "c"))))
+        elif text:  # a blank line is no record
+            expected_malformed.append((number, text))
+    assert found == expected_rows
+    assert malformed == expected_malformed
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
