@@ -134,7 +134,9 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
         if line_end is None:
             return Broken("text after a closing quote")
         position = line_end.end()
-        return Record(cells, quoted_cells, position, max(1, text.count("\n", start, position)), literal_quote)
+        # The text's last line may have no line feed; it is a line all the same.
+        line_count = text.count("\n", start, position) + (not text.endswith("\n", start, position))
+        return Record(cells, quoted_cells, position, line_count, literal_quote)
 
 
 def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Block:

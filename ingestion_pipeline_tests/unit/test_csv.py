@@ -33,14 +33,17 @@ def read(data: bytes, *, piece: int = 7, chunk_bytes: int = 32, contract=ABC):
     return rows, malformed, originals, reader.facts
 
 
-def written(rows, *, line_end="\n", quote_all=False) -> tuple[bytes, list[int], list[str]]:
-    """The file as RFC 4180 has it, the first physical line of each row, and each row's text."""
+def written(rows, *, line_end="\n", quote_all=False, final=True) -> tuple[bytes, list[int], list[str]]:
+    """The file as RFC 4180 has it, the first physical line of each row, and each row's text.
+
+    `final`: the last record has a line's end too.
+    """
     file, lines, texts = "at,b,c" + line_end, [], []
     for row in rows:
         texts.append(",".join(quoted(cell) if quote_all or set(cell) & set('",\r\n') else cell for cell in row))
         lines.append(file.count("\n") + 1)
         file += texts[-1] + line_end
-    return file.encode(), lines, texts
+    return (file if final else file.removesuffix(line_end)).encode(), lines, texts
 
 
 def quoted(cell: str) -> str:
@@ -51,12 +54,17 @@ def quoted(cell: str) -> str:
     rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=12),
     line_end=st.sampled_from(["\n", "\r\n"]),
     quote_all=st.booleans(),
+    final=st.booleans(),
     piece=st.integers(1, 40),
     chunk_bytes=st.integers(1, 200),
 )
-@example(rows=[("", "", "")], line_end="\n", quote_all=False, piece=1, chunk_bytes=1)
-def test_what_a_csv_writer_writes_is_read_back_with_lines_and_texts(rows, line_end, quote_all, piece, chunk_bytes):
-    data, lines, texts = written(rows, line_end=line_end, quote_all=quote_all)
+@example(rows=[("", "", "")], line_end="\n", quote_all=False, final=True, piece=1, chunk_bytes=1)
+@example(rows=[("", "", "a\nb")], line_end="\n", quote_all=False, final=False, piece=40, chunk_bytes=200)
+@example(rows=[("", "", "a\r\nb")], line_end="\r\n", quote_all=True, final=False, piece=40, chunk_bytes=200)
+def test_what_a_csv_writer_writes_is_read_back_with_lines_and_texts(
+    rows, line_end, quote_all, final, piece, chunk_bytes
+):
+    data, lines, texts = written(rows, line_end=line_end, quote_all=quote_all, final=final)
     found, malformed, originals, _ = read(data, piece=piece, chunk_bytes=chunk_bytes)
     empty = "" if quote_all else None  # an empty cell without quotes is null
     assert found == [(line, *(cell or empty for cell in row)) for line, row in zip(lines, rows, strict=True)]
@@ -102,6 +110,22 @@ def test_cells_are_read_as_people_mean_them(text, cells):
     rows, malformed, _, _ = read(("at,b,c\n" + text).encode())
     assert [row[1:] for row in rows] == cells
     assert malformed == []
+
+
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=12),
+    final=st.booleans(),
+    chunk_bytes=st.integers(1, 200),
+)
+def test_a_file_with_lone_cr_line_ends_is_read_like_one_with_line_feeds(rows, final, chunk_bytes):
+    rows = [tuple(cell.replace("\n", "\r") for cell in row) for row in rows]
+    data, _, texts = written(rows, line_end="\r", final=final)
+    found, malformed, originals, _ = read(data, chunk_bytes=chunk_bytes)
+    as_lines = [text.replace("\r", "\n") for text in texts]
+    assert [row[1:] for row in found] == [tuple(cell.replace("\r", "\n") or None for cell in row) for row in rows]
+    assert [row[0] for row in found] == [2 + sum(t.count("\n") + 1 for t in as_lines[:n]) for n in range(len(rows))]
+    assert malformed == []
+    assert originals == as_lines
 
 
 def test_skipped_blank_lines_are_told_and_lines_stay_physical():
