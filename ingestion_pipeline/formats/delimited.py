@@ -21,7 +21,7 @@ from ingestion_pipeline.formats.records import (
     parse_record,
     split_block,
 )
-from ingestion_pipeline.formats.text import undecodable
+from ingestion_pipeline.formats.text import slices, undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
@@ -161,7 +161,7 @@ def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[by
     parts: list[bytes] = []
     size = 0
     ready: bytes | None = None
-    for piece in _slices(stream, chunk_bytes):
+    for piece in slices(stream, chunk_bytes):  # a caller's large pieces must not make large chunks
         parts.append(piece)
         size += len(piece)
         if size < chunk_bytes:
@@ -186,15 +186,6 @@ def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[by
         ready = last
     if ready is not None:
         yield ready, True
-
-
-def _slices(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The stream in pieces of at most `size`: a caller's large pieces must not make large chunks."""
-    for piece in stream:
-        if len(piece) <= size:
-            yield piece
-        else:
-            yield from (piece[start : start + size] for start in range(0, len(piece), size))
 
 
 def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dialect:
