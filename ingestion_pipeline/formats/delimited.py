@@ -4,6 +4,7 @@ What belongs here: the dialect, the header, blocks of text to frames of cells. W
 record ends (`records`), encodings (`text`), what a cell may hold (`stages.validate`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -14,6 +15,7 @@ from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.records import (
+    MAX_CELLS,
     Broken,
     Dialect,
     is_plain,
@@ -115,6 +117,11 @@ class DelimitedReader:
             raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
         record = parse_record(sample, start, self._dialect)
         if isinstance(record, Broken):
+            if record.too_wide:
+                raise UnreadableFile(
+                    f"The header on line {blank_lines + 1} has more than {MAX_CELLS:,} columns.",
+                    hint="Leave out what the contract does not name; if it is one long line, cut it into rows.",
+                )
             raise UnreadableFile(
                 f"The header on line {blank_lines + 1} cannot be read: {record.reason}.", hint="Correct its quotes."
             )
@@ -197,7 +204,10 @@ def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dial
     text = sample.lstrip("\r\n")
     for delimiter in _DELIMITERS:
         dialect = Dialect(delimiter, options.quote)
-        records = [r for r in islice(iterate_records(text, dialect), _SAMPLE_RECORDS) if not isinstance(r, Broken)]
+        found = list(islice(iterate_records(text, dialect), _SAMPLE_RECORDS))
+        if found and isinstance(found[0], Broken) and found[0].too_wide:
+            return dialect  # the header will be refused
+        records = [record for record in found if not isinstance(record, Broken)]
         if not records:
             continue
         header = {cell.strip() for cell in records[0].cells}
@@ -215,14 +225,15 @@ def _column_names(header: Sequence[str], columns: Sequence[Column], facts: Forma
         UnreadableFile: A required column is missing, or one that the contract reads stands there twice.
     """
     by_source = {column.source: column.name for column in columns}
-    twice = sorted({name for name in header if name in by_source and header.count(name) > 1})
+    counts = Counter(header)
+    twice = sorted(name for name in by_source if counts[name] > 1)
     if twice:
         raise UnreadableFile(
             f"The header has the column '{twice[0]}' more than once.",
             hint="Rename one of them.",
             details={"header": list(header), "repeated": twice},
         )
-    missing = [column.source for column in columns if column.required and column.source not in header]
+    missing = [column.source for column in columns if column.required and column.source not in counts]
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
         no_header = not any(name in by_source for name in header)

@@ -199,6 +199,42 @@ def test_columns_come_in_any_order_and_unknown_ones_are_left_out_with_a_warning(
     assert facts.warnings == ["Columns that the contract does not name were left out: extra."]
 
 
+@pytest.mark.parametrize("delimiter", [None, ","], ids=["found", "given"])
+@pytest.mark.parametrize("quote", ["", '"'], ids=["plain", "quoted"])
+def test_a_header_of_more_columns_than_any_table_has_is_refused_at_once(delimiter, quote):
+    contract = contract_of(format={"delimiter": delimiter} if delimiter else {})
+    data = ",".join([f"{quote}at{quote}"] * 2_000_000).encode() + b"\n1,2,3\n"
+    started = time.process_time()
+    with pytest.raises(UnreadableFile, match="more than 10,000 columns") as error:
+        read(data, piece=1 << 20, chunk_bytes=8 << 20, contract=contract)
+    assert time.process_time() - started < 5
+    assert "one long line" in error.value.hint
+
+
+def test_a_header_that_repeats_one_name_thousands_of_times_is_refused_in_no_time():
+    started = time.process_time()
+    with pytest.raises(UnreadableFile, match="more than once"):
+        read(b",".join([b"at"] * 10_000) + b"\n", piece=1 << 20, chunk_bytes=8 << 20)
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("cell", ["1", '"1"', '"1""\n"'], ids=["plain", "quoted", "with line breaks"])
+def test_as_many_columns_as_are_allowed_are_read(cell):
+    header = ",".join(["at", "b", "c", *(f"x{n}" for n in range(9_997))])
+    lines = [header, ",".join([cell] * 10_000), "1,2,3", ",".join(["1"] * 10_000)]
+    rows, malformed, _, _ = read("\n".join(lines).encode(), piece=1 << 20, chunk_bytes=8 << 20)
+    value = next(csv.reader([cell]))[0]
+    assert [row[1:] for row in rows] == [(value,) * 3, ("1",) * 3]
+    assert [text for _, text in malformed] == ["1,2,3"]
+
+
+def test_a_record_of_a_million_cells_is_told_without_cutting_it():
+    long = '"1"' + ",1" * 1_000_000
+    rows, malformed, _, _ = read(f"at,b,c\n1,2,3\n{long}\n4,5,6\n".encode(), piece=1 << 20, chunk_bytes=8 << 20)
+    assert [row[1] for row in rows] == ["1", "4"]
+    assert malformed == [(3, long)]
+
+
 @pytest.mark.parametrize(
     ("data", "encoding"),
     [
