@@ -28,6 +28,8 @@ from ingestion_pipeline.formats.text import slices, undecodable
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
 _UNUSED = "\0"  # marks columns of the file that the contract does not name
+# A header goes into reports and errors whole, unless it is longer than this many names of this many characters.
+_SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 200
 # A record without an end in this much text is not delimited text.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 
@@ -63,7 +65,13 @@ class DelimitedReader:
         self._names = _column_names(header, columns, facts)
         self._kept = [i for i, name in enumerate(self._names) if not name.startswith(_UNUSED)]
         facts.format = "delimited text"
-        facts.delimiter, facts.quote, facts.header = self._dialect.delimiter, self._dialect.quote, header
+        facts.delimiter, facts.quote = self._dialect.delimiter, self._dialect.quote
+        facts.header, facts.columns = _shown(header), len(header)
+        facts.header_is_whole = facts.header == header
+        if not facts.header_is_whole:
+            facts.warnings.append(
+                f"The header is too long to be shown: of its {len(header)} names, the first are kept, shortened."
+            )
 
     def chunks(self) -> Iterator[RowChunk]:
         """The rows; see `RowReader.chunks`."""
@@ -231,7 +239,7 @@ def _column_names(header: Sequence[str], columns: Sequence[Column], facts: Forma
         raise UnreadableFile(
             f"The header has the column '{twice[0]}' more than once.",
             hint="Rename one of them.",
-            details={"header": list(header), "repeated": twice},
+            details={"header": _shown(header), "columns": len(header), "repeated": twice},
         )
     missing = [column.source for column in columns if column.required and column.source not in counts]
     if missing:
@@ -242,12 +250,19 @@ def _column_names(header: Sequence[str], columns: Sequence[Column], facts: Forma
         raise UnreadableFile(
             f"The header lacks the required column{'s' if len(missing) > 1 else ''} {listed}; it has {shown}.",
             hint=hint,
-            details={"header": list(header), "missing": missing},
+            details={"header": _shown(header), "columns": len(header), "missing": missing},
         )
     unknown = [name for name in header if name not in by_source]
     if unknown:
         facts.warnings.append(f"Columns that the contract does not name were left out: {', '.join(unknown)[:300]}.")
     return [by_source.get(name, f"{_UNUSED}{position}") for position, name in enumerate(header)]
+
+
+def _shown(header: Sequence[str]) -> list[str]:
+    """The header, if it is not too long for a report; else the beginnings of its first names."""
+    if sum(map(len, header)) <= _SHOWN_NAMES * _SHOWN_CHARACTERS:
+        return list(header)
+    return [name[:_SHOWN_CHARACTERS] for name in header[:_SHOWN_NAMES]]
 
 
 def _original_lines(block: bytes) -> Callable[[pl.Series], pl.Series]:
