@@ -86,11 +86,15 @@ def fixable_lines(quarantine: Iterator[bytes], found: Mapping[str, Any], options
         options: The contract's; they decide how the result is read.
 
     Raises:
-        FileError: The file was no text.
+        FileError: The file was no text, or its header is too long to be in the report.
     """
     if found.get("format") != _TEXT:
         raise FileError(
             f"The file is {found.get('format')}; its rows have no lines.", hint="Correct the whole file and upload it."
+        )
+    if options.header and not found.get("header_is_whole", True):
+        raise FileError(
+            "The file's header is too long to be kept with its job.", hint="Correct the whole file and upload it."
         )
     encoding = found.get("encoding") or "utf-8"
     if encoding == "utf-8" and (options.encoding or "utf-8") != "utf-8":

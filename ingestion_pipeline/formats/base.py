@@ -45,7 +45,12 @@ class RowChunk:
 
 @dataclass(slots=True)
 class FormatFacts:
-    """What was found out about the file; the report shows it. Warnings may grow while reading."""
+    """What was found out about the file; the report shows it. Warnings may grow while reading.
+
+    Attributes:
+        header: As the file has it; the beginnings of some names where it is too long for a report.
+        columns: How many names the file's header has.
+    """
 
     format: str
     compression: str | None = None
@@ -53,6 +58,8 @@ class FormatFacts:
     delimiter: str | None = None
     quote: str | None = None
     header: list[str] = field(default_factory=list)
+    header_is_whole: bool = True
+    columns: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,6 +71,8 @@ class FormatFacts:
             "delimiter": self.delimiter,
             "quote": self.quote,
             "header": self.header,
+            "header_is_whole": self.header_is_whole,
+            "columns": self.columns,
         }
 
 

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Iterator
 import zstandard
 
 from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats.text import slices
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _OUTPUT_BYTES = 1024 * 1024
-# A zstd frame of a few bytes may stand for a hundred megabytes, and its decompressor has no output limit:
-# it is fed in small slices that grow only while the output stays moderate.
-_SLICE_BYTES, _MAX_SLICE_BYTES, _MODERATE_RATIO = 1024, 256 * 1024, 64
+# What a gzip member leaves of its slice is copied for the next one, and there may be thousands.
+_GZIP_SLICE_BYTES = 64 * 1024
+# The zstd decompressor has no output limit, and a block of 4 bytes may stand for 128 KiB: a slice of this
+# size becomes 16 MiB at most. It costs no time that could be measured.
+_ZSTD_SLICE_BYTES = 512
 _MAX_WINDOW_BYTES = 128 * 1024 * 1024
 
 
@@ -44,8 +47,8 @@ def decompressed(chunks: Iterable[bytes], compression: str | None) -> Iterator[b
 def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
     member = zlib.decompressobj(zlib.MAX_WBITS | 16)
     started = False
-    for chunk in chunks:
-        data = chunk
+    for piece in slices(chunks, _GZIP_SLICE_BYTES):
+        data = piece
         while data:
             if member.eof:
                 # Zero bytes after the last member are padding (tar and tapes write it).
@@ -68,25 +71,20 @@ def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _unzstded(chunks: Iterable[bytes]) -> Iterator[bytes]:
     factory = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
     frame = factory.decompressobj()
-    size, fresh = _SLICE_BYTES, True
-    for chunk in chunks:
-        position = 0
-        while position < len(chunk):
-            piece = chunk[position : position + size]
-            position += len(piece)
-            while piece:
-                if frame.eof:
-                    frame = factory.decompressobj()
-                try:
-                    plain = frame.decompress(piece)
-                except zstandard.ZstdError as error:
-                    raise _damaged("zstd", str(error)) from error
-                fresh = False
-                moderate = len(plain) <= len(piece) * _MODERATE_RATIO
-                size = min(size * 2, _MAX_SLICE_BYTES) if moderate else _SLICE_BYTES
-                piece = frame.unused_data if frame.eof else b""
-                if plain:
-                    yield plain
+    fresh = True
+    for piece in slices(chunks, _ZSTD_SLICE_BYTES):
+        data = piece
+        while data:
+            if frame.eof:
+                frame = factory.decompressobj()
+            try:
+                plain = frame.decompress(data)
+            except zstandard.ZstdError as error:
+                raise _damaged("zstd", str(error)) from error
+            fresh = False
+            data = frame.unused_data if frame.eof else b""
+            if plain:
+                yield plain
     if fresh or not frame.eof:
         raise _cut_off("zstd")
 

@@ -4,6 +4,7 @@ What belongs here: the dialect, the header, blocks of text to frames of cells. W
 record ends (`records`), encodings (`text`), what a cell may hold (`stages.validate`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -14,6 +15,7 @@ from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.records import (
+    MAX_CELLS,
     Broken,
     Dialect,
     is_plain,
@@ -21,11 +23,13 @@ from ingestion_pipeline.formats.records import (
     parse_record,
     split_block,
 )
-from ingestion_pipeline.formats.text import undecodable
+from ingestion_pipeline.formats.text import slices, undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
 _UNUSED = "\0"  # marks columns of the file that the contract does not name
+# A header goes into reports and errors whole, unless it is longer than this many names of this many characters.
+_SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 200
 # A record without an end in this much text is not delimited text.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 
@@ -59,8 +63,15 @@ class DelimitedReader:
         header, self._skip_lines, skip_characters = self._header(sample, columns)
         self._first = self._first[len(sample[:skip_characters].encode()) :]
         self._names = _column_names(header, columns, facts)
+        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(_UNUSED)]
         facts.format = "delimited text"
-        facts.delimiter, facts.quote, facts.header = self._dialect.delimiter, self._dialect.quote, header
+        facts.delimiter, facts.quote = self._dialect.delimiter, self._dialect.quote
+        facts.header, facts.columns = _shown(header), len(header)
+        facts.header_is_whole = facts.header == header
+        if not facts.header_is_whole:
+            facts.warnings.append(
+                f"The header is too long to be shown: of its {len(header)} names, the first are kept, shortened."
+            )
 
     def chunks(self) -> Iterator[RowChunk]:
         """The rows; see `RowReader.chunks`."""
@@ -114,6 +125,11 @@ class DelimitedReader:
             raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
         record = parse_record(sample, start, self._dialect)
         if isinstance(record, Broken):
+            if record.too_wide:
+                raise UnreadableFile(
+                    f"The header on line {blank_lines + 1} has more than {MAX_CELLS:,} columns.",
+                    hint="Leave out what the contract does not name; if it is one long line, cut it into rows.",
+                )
             raise UnreadableFile(
                 f"The header on line {blank_lines + 1} cannot be read: {record.reason}.", hint="Correct its quotes."
             )
@@ -124,26 +140,26 @@ class DelimitedReader:
         if self._dialect.quote is not None and self._dialect.quote.encode() in block:
             return None
         try:
+            # Every column, used or not: Polars would not refuse a line too long if it were told to leave one out.
             cells = self._read(block)
         except pl.exceptions.PolarsError:
             return None  # a line too long, or bytes that are not UTF-8: the careful way says which
         # A short or blank line has no last cell. Where the last cells are all there, there is none.
-        last = self._names[-1]
-        if cells.height and not last.startswith(_UNUSED) and cells[last].null_count() == 0:
-            return cells
-        return cells if is_plain(block, self._dialect, len(self._names), cells.height) else None
+        whole = cells.height > 0 and cells[self._names[-1]].null_count() == 0
+        if whole or is_plain(block, self._dialect, len(self._names), cells.height):
+            return cells[:, self._kept]
+        return None
 
     def _parse(self, data: bytes, height: int) -> pl.DataFrame:
         """The cells of records that were looked at one by one."""
         if height == 0:
-            kept = [name for name in self._names if not name.startswith(_UNUSED)]
-            return pl.DataFrame(schema=dict.fromkeys(kept, pl.String))
-        cells = self._read(data)
+            return pl.DataFrame(schema={self._names[position]: pl.String for position in self._kept})
+        cells = self._read(data, self._kept)
         if cells.height != height:
             raise AssertionError(f"{height} records were cut, {cells.height} parsed")
         return cells
 
-    def _read(self, data: bytes) -> pl.DataFrame:
+    def _read(self, data: bytes, columns: Sequence[int] | None = None) -> pl.DataFrame:
         return pl.read_csv(
             data,
             has_header=False,
@@ -151,7 +167,7 @@ class DelimitedReader:
             quote_char=self._dialect.quote,
             schema=dict.fromkeys(self._names, pl.String),
             null_values=list(self._options.null_values) or None,
-            columns=[i for i, name in enumerate(self._names) if not name.startswith(_UNUSED)],
+            columns=columns,
         )
 
 
@@ -160,7 +176,7 @@ def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[by
     parts: list[bytes] = []
     size = 0
     ready: bytes | None = None
-    for piece in _slices(stream, chunk_bytes):
+    for piece in slices(stream, chunk_bytes):  # a caller's large pieces must not make large chunks
         parts.append(piece)
         size += len(piece)
         if size < chunk_bytes:
@@ -187,15 +203,6 @@ def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[by
         yield ready, True
 
 
-def _slices(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The stream in pieces of at most `size`: a caller's large pieces must not make large chunks."""
-    for piece in stream:
-        if len(piece) <= size:
-            yield piece
-        else:
-            yield from (piece[start : start + size] for start in range(0, len(piece), size))
-
-
 def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dialect:
     """The contract's delimiter, or the one with which the first record looks most like the contract."""
     if options.delimiter is not None:
@@ -205,7 +212,10 @@ def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dial
     text = sample.lstrip("\r\n")
     for delimiter in _DELIMITERS:
         dialect = Dialect(delimiter, options.quote)
-        records = [r for r in islice(iterate_records(text, dialect), _SAMPLE_RECORDS) if not isinstance(r, Broken)]
+        found = list(islice(iterate_records(text, dialect), _SAMPLE_RECORDS))
+        if found and isinstance(found[0], Broken) and found[0].too_wide:
+            return dialect  # the header will be refused
+        records = [record for record in found if not isinstance(record, Broken)]
         if not records:
             continue
         header = {cell.strip() for cell in records[0].cells}
@@ -223,14 +233,15 @@ def _column_names(header: Sequence[str], columns: Sequence[Column], facts: Forma
         UnreadableFile: A required column is missing, or one that the contract reads stands there twice.
     """
     by_source = {column.source: column.name for column in columns}
-    twice = sorted({name for name in header if name in by_source and header.count(name) > 1})
+    counts = Counter(header)
+    twice = sorted(name for name in by_source if counts[name] > 1)
     if twice:
         raise UnreadableFile(
             f"The header has the column '{twice[0]}' more than once.",
             hint="Rename one of them.",
-            details={"header": list(header), "repeated": twice},
+            details={"header": _shown(header), "columns": len(header), "repeated": twice},
         )
-    missing = [column.source for column in columns if column.required and column.source not in header]
+    missing = [column.source for column in columns if column.required and column.source not in counts]
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
         no_header = not any(name in by_source for name in header)
@@ -239,12 +250,19 @@ def _column_names(header: Sequence[str], columns: Sequence[Column], facts: Forma
         raise UnreadableFile(
             f"The header lacks the required column{'s' if len(missing) > 1 else ''} {listed}; it has {shown}.",
             hint=hint,
-            details={"header": list(header), "missing": missing},
+            details={"header": _shown(header), "columns": len(header), "missing": missing},
         )
     unknown = [name for name in header if name not in by_source]
     if unknown:
         facts.warnings.append(f"Columns that the contract does not name were left out: {', '.join(unknown)[:300]}.")
     return [by_source.get(name, f"{_UNUSED}{position}") for position, name in enumerate(header)]
+
+
+def _shown(header: Sequence[str]) -> list[str]:
+    """The header, if it is not too long for a report; else the beginnings of its first names."""
+    if sum(map(len, header)) <= _SHOWN_NAMES * _SHOWN_CHARACTERS:
+        return list(header)
+    return [name[:_SHOWN_CHARACTERS] for name in header[:_SHOWN_NAMES]]
 
 
 def _original_lines(block: bytes) -> Callable[[pl.Series], pl.Series]:

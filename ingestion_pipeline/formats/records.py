@@ -23,6 +23,11 @@ from ingestion_pipeline.formats.base import MalformedRecord
 _LINE_END = re.compile(r"\r?(?:\n|\Z)")
 # A quote that nobody closes must not swallow the rest of the file.
 MAX_RECORD_CHARACTERS = 1024 * 1024
+# Text without line ends must not become a list of millions of cells.
+MAX_CELLS = 10_000
+# The regular expression of a whole record grows with its cells, and a compiled one may not be of any size:
+# in wider files every line with a quote in it is read character by character.
+_MAX_EXPRESSION_CELLS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +57,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Why no record begins here; `unclosed`: a quoted cell does not end within the text."""
+    """Why no record begins here.
+
+    Attributes:
+        unclosed: A quoted cell does not end within the text.
+        too_wide: It has more than `MAX_CELLS` cells.
+    """
 
     reason: str
     unclosed: bool = False
+    too_wide: bool = False
 
 
 @dataclass(slots=True)
@@ -128,13 +139,17 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
             literal_quote = literal_quote or (dialect.quote is not None and dialect.quote in found[0])
         position = found.end()
         if text.startswith(dialect.delimiter, position):
+            if len(cells) == MAX_CELLS:
+                return Broken(f"more than {MAX_CELLS:,} cells", too_wide=True)
             position += 1
             continue
         line_end = _LINE_END.match(text, position)
         if line_end is None:
             return Broken("text after a closing quote")
         position = line_end.end()
-        return Record(cells, quoted_cells, position, max(1, text.count("\n", start, position)), literal_quote)
+        # The text's last line may have no line feed; it is a line all the same.
+        line_count = text.count("\n", start, position) + (not text.endswith("\n", start, position))
+        return Record(cells, quoted_cells, position, line_count, literal_quote)
 
 
 def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Block:
@@ -147,7 +162,12 @@ def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Bloc
     lines = pl.Series([text]).str.split("\n").explode(empty_as_null=True)
     if text.endswith("\n"):
         lines = lines.head(len(lines) - 1)
-    suspicious = ~lines.str.contains(_whole_record(dialect, width)) | lines.is_in(["", "\r"])
+    if width <= _MAX_EXPRESSION_CELLS:
+        suspicious = ~lines.str.contains(_whole_record(dialect, width)) | lines.is_in(["", "\r"])
+    else:
+        suspicious = lines.str.count_matches(dialect.delimiter, literal=True) != width - 1
+        if dialect.quote is not None:
+            suspicious |= lines.str.contains(dialect.quote, literal=True)
     lengths = lines.str.len_bytes() if text.isascii() else lines.str.len_chars()
     starts = (lengths.cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0).to_list()
     return _Walk(text, dialect, width, suspicious, starts, final).run()

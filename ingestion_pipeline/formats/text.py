@@ -53,6 +53,15 @@ def _again(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
+def slices(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The stream in pieces of at most `size` bytes."""
+    for chunk in chunks:
+        if len(chunk) <= size:
+            yield chunk
+        else:
+            yield from (chunk[start : start + size] for start in range(0, len(chunk), size))
+
+
 def encoding_of(head: bytes, wanted: str | None) -> str:
     """The encoding by the byte order mark, else the wanted one, else UTF-8.
 

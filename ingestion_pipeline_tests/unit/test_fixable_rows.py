@@ -86,3 +86,10 @@ def test_any_text_comes_back(words: list[str]) -> None:
 def test_what_is_no_text_has_no_lines() -> None:
     with pytest.raises(FileError, match="no lines"):
         list(fixable_lines(iter([b""]), {"format": "parquet"}, contract_of(COLUMNS).format))
+
+
+def test_rows_under_a_header_too_long_to_be_kept_are_not_given_under_another() -> None:
+    header = ",".join(["at", "n", "word", *(f"{n}{'x' * 1000}" for n in range(50))])
+    row = ",".join([TIME, "x", "ok", *["1"] * 50])
+    with pytest.raises(FileError, match="header is too long"):
+        fixable(f"{header}\n{row}\n".encode(), contract_of(COLUMNS))

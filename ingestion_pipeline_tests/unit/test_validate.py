@@ -184,6 +184,35 @@ def test_the_first_errors_are_bounded_and_fit_into_a_json_column():
     assert report.rule_counts[0]["count"] == 1500
 
 
+def test_what_the_report_shows_of_a_file_is_bounded():
+    contract = contract_of({"word": {"type": "string"}})
+    extra = [f"{n}{'x' * 1000}" for n in range(500)]
+    text = ",".join(["at", "word", *extra]) + "\n" + ",".join(["2024-05-01", "é" * 5000, *["1"] * 500]) + "\n"
+    report, _ = check(text, contract=contract)
+    assert report.preview == [{"at": "2024-05-01T00:00:00Z", "word": "é" * 500}]
+    header = report.format["header"]
+    assert header == [name[:200] for name in ["at", "word", *extra][:200]]
+    assert (report.format["columns"], report.format["header_is_whole"]) == (502, False)
+    assert any("502 names" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("header", [["word", "word", "at"], ["word"]], ids=["repeated", "missing"])
+def test_a_header_that_is_refused_is_told_in_part(header):
+    header = [*header, *(f"{n}{'x' * 1000}" for n in range(5000))]
+    with pytest.raises(UnreadableFile) as error:
+        check(",".join(header) + "\n", contract=contract_of({"word": {"type": "string"}}))
+    assert len(error.value.details["header"]) == 200
+    assert max(len(name) for name in error.value.details["header"]) == 200
+    assert error.value.details["columns"] == len(header)
+
+
+def test_a_header_of_usual_names_is_kept_whole_however_many_they_are():
+    header = ["at", *(f"column_{n}" for n in range(1500))]
+    report, _ = check(",".join(header) + "\n", contract=contract_of())
+    assert report.format["header"] == header
+    assert (report.format["columns"], report.format["header_is_whole"]) == (1501, True)
+
+
 def test_progress_is_told_after_each_chunk():
     seen = []
     data = (HEADER + "".join(f"2024-05-01,{n % 9},w{'x' * (n % 5)},\n" for n in range(300))).encode()

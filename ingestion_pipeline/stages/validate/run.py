@@ -172,7 +172,7 @@ class _Validation:
         report = self.report
         if len(report.preview) < PREVIEW_ROWS:
             head = rows.head(PREVIEW_ROWS - len(report.preview)).with_columns(
-                cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ"), (~cs.datetime()).cast(pl.String)
+                cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ"), _shown((~cs.datetime()).cast(pl.String))
             )
             report.preview.extend(head.to_dicts())
         unit = _TRUNCATION[self._contract.druid.segment_granularity]
@@ -197,9 +197,7 @@ class _Validation:
             self._rule_counts[column, rule] += count
         room = MAX_FIRST_ERRORS - len(self.report.first_errors)
         if room > 0:
-            # PostgreSQL's JSON cannot hold a zero character.
-            value = pl.col("value").str.slice(0, _SHOWN_CHARACTERS).str.replace_all("\0", "\ufffd", literal=True)
-            shown = found.head(room).select("line", "column", "rule", value, "reason")
+            shown = found.head(room).select("line", "column", "rule", _shown(pl.col("value")), "reason")
             self.report.first_errors.extend(shown.to_dicts())
         self._sink.rejected(found)
 
@@ -245,6 +243,11 @@ class _Validation:
         worst = self.report.rule_counts[0]
         where = f" of {worst['column']}" if worst["column"] else ""
         return f", most by the rule {worst['rule']}{where}"
+
+
+def _shown(text: pl.Expr) -> pl.Expr:
+    """Text of the file as the ledger may hold it: not too long, and PostgreSQL's JSON has no zero character."""
+    return text.str.slice(0, _SHOWN_CHARACTERS).str.replace_all("\0", "\ufffd", literal=True)
 
 
 def _with_report(error: FileError, report: ValidationReport) -> FileError:
