@@ -11,7 +11,7 @@ from typing import Any
 
 from ingestion_pipeline.domain.contract import Check, ColumnType
 from ingestion_pipeline.domain.contract_checks import ALIASES, CHECKS, ArgumentKind, regex_problem
-from ingestion_pipeline.domain.contract_problems import Problem, suggestion
+from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
 
 
 def read_check(key: str, written: str, given: object, column_type: ColumnType, problems: list[Problem]) -> Check | None:
@@ -67,7 +67,7 @@ def _argument(kind: ArgumentKind, value: object, column_type: ColumnType) -> obj
         return [_value(item, column_type) for item in value]
     wanted: type = {"bool": bool, "text": str, "pattern": str, "length": int}[kind]
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        raise ValueError(f"{value!r} is not {'text; put it in quotes' if wanted is str else wanted.__name__}")
+        raise ValueError(f"{shown(value)} is not {'text; put it in quotes' if wanted is str else wanted.__name__}")
     if kind == "pattern" and (problem := regex_problem(str(value))):
         raise ValueError(f"not a regular expression: {problem}")
     return value
@@ -99,12 +99,17 @@ def _value(value: object, column_type: ColumnType) -> object:
         result = aware(value if isinstance(value, datetime) else datetime(value.year, value.month, value.day))  # noqa: DTZ001 - made aware at once
     if result is None:
         quoted = "; put it in quotes" if column_type == "string" else ""
-        raise ValueError(f"{value!r} is not a value of type {column_type}{quoted}")
+        raise ValueError(f"{shown(value)} is not a value of type {column_type}{quoted}")
     return result
 
 
-def aware(moment: datetime | None) -> datetime | None:
-    """In UTC; a datetime without a zone is taken for UTC."""
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def aware(moment: datetime) -> datetime:
+    """In UTC; a datetime without a zone is taken for UTC.
+
+    Raises:
+        ValueError: In UTC it is in the year 0 or 10000.
+    """
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment.isoformat()} is not in the years 1 to 9999 of UTC") from None

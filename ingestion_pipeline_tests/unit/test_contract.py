@@ -85,6 +85,15 @@ def test_a_broken_contract_disables_itself_alone(tmp_path):
         ("exports/*.csv", "exports/{day}.csv", 4, "files.0.pattern", "{day}"),
         ("datasource: things", "datasource: others", 1, "datasource", "name"),
         ("columns:", "columns: [", 8, "", "YAML"),
+        ("2020-01-01", "2024-02-30", 2, "partition_start", "day is out of range"),
+        ("2020-01-01", "!!timestamp soon", 2, "partition_start", "'soon'"),
+        ("2020-01-01\n", "2020-01-01\nlive_from: 0001-01-01T00:00:00+01:00\n", 3, "live_from", "years 1 to 9999"),
+        ("in_range: [1, 9]", "in_range: [1, !!int '']", 8, "columns.n.checks.in_range.1", "no int"),
+        ("type: integer", "type: integer, nullable: !!bool maybe", 8, "columns.n.nullable", "'maybe'"),
+        ("  n:", "  2024-02-30:", 8, "columns.2024-02-30", "day is out of range"),
+        ("type: datetime", "type: datetime, timezone: America", 7, "columns.at.timezone", "no time zone"),
+        ("type: datetime", 'type: datetime, timezone: "a\\0b"', 7, "columns.at.timezone", "no time zone"),
+        ("column: at}", f"column: {'[' * 2000}", 5, "", "nested"),
     ],
 )
 def test_a_mistake_is_told_with_line_key_and_hint(tmp_path, old, new, line, key, says):
@@ -97,7 +106,27 @@ def test_a_mistake_is_told_with_line_key_and_hint(tmp_path, old, new, line, key,
     assert str(tmp_path / "things.yaml") in error.value.message
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "\x00", "a: &a [*a]\n", "? [1]\n: 2\n"])
+# A chain of aliases is as deep as it is long, though nothing in the file is nested deeply.
+CHAIN = "tags:\n  n0: &n0 [x]\n" + "".join(f"  n{i}: &n{i} [*n{i - 1}]\n" for i in range(1, 2000))
+LAUGHS = "tags:\n  n0: &n0 [x]\n" + "".join(f"  n{i}: &n{i} [{', '.join([f'*n{i - 1}'] * 9)}]\n" for i in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- a\n- b\n",
+        "\x00",
+        "a: &a [*a]\n",
+        "? [1]\n: 2\n",
+        "<<: 2024-02-30\n",
+        "a: =\n",
+        CHAIN,
+        LAUGHS,
+        f"tags: {{a: 0x{'f' * 9999}}}",
+    ],
+    ids=["empty", "list", "control", "itself", "key", "merge", "value", "chain", "laughs", "digits"],
+)
 def test_a_file_that_is_no_contract_at_all_is_an_error_not_a_crash(tmp_path, text):
     with pytest.raises(ContractError):
         load_contract(write(tmp_path, "things", text=text))
