@@ -172,6 +172,7 @@ class _Loader(yaml.SafeLoader):
             return
         try:
             construct(self, node)
+            node.value.encode()  # an escape can name half a character: no text that could be stored
         except (ValueError, LookupError, AttributeError) as error:
             kind, reason = node.tag.rpartition(":")[2], f": {error}" if isinstance(error, ValueError) else ""
             hint = "Correct it, or put it in quotes if it is text."

@@ -6,10 +6,10 @@ the dotted path of its key. What does not: YAML and files (`adapters.contracts` 
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -33,6 +33,7 @@ from ingestion_pipeline.domain.contract_arguments import aware, read_check
 from ingestion_pipeline.domain.contract_checks import CHECKS, expression_columns, expression_problem
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
+from ingestion_pipeline.domain.contract_times import format_problem, zone_problem
 
 _TIMESTAMP_FORMATS = ("epoch_s", "epoch_ms")
 _DECIMAL_DIGITS = 38
@@ -218,24 +219,12 @@ def known_keys(location: list[str]) -> list[str]:
 
 def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
     key = f"columns.{name}"
-    if document.format is not None and document.type not in {"date", "datetime"}:
-        problems.append(Problem(f"{key}.format", "only dates and datetimes have a format", "Remove it."))
-    if document.format in _TIMESTAMP_FORMATS and document.type == "date":
-        problems.append(Problem(f"{key}.format", f"'{document.format}' needs type datetime"))
+    problems.extend(_format_problems(f"{key}.format", document))
     if document.scale > document.precision:
         problems.append(Problem(f"{key}.scale", f"more digits after the point than in all ({document.precision})"))
-    try:
-        ZoneInfo(document.timezone)
-    except (ZoneInfoNotFoundError, OSError, ValueError):
-        problems.append(
-            Problem(f"{key}.timezone", f"'{document.timezone}' is no time zone", "Use a name like Europe/Paris.")
-        )
-    checks = []
-    for written, arguments in document.checks.items():
-        check = read_check(f"{key}.checks.{written}", written, arguments, document.type, problems)
-        if check is not None:
-            checks.append(check)
-    return Column(
+    if problem := zone_problem(f"{key}.timezone", document.timezone):
+        problems.append(problem)
+    column = Column(
         name=name,
         type=document.type,
         source=document.source if document.source is not None else name,
@@ -245,9 +234,25 @@ def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
         timezone=document.timezone,
         precision=document.precision,
         scale=document.scale,
-        checks=tuple(checks),
         description=document.description,
     )
+    checks = [
+        read_check(f"{key}.checks.{written}", written, arguments, column, problems)
+        for written, arguments in document.checks.items()
+    ]
+    return replace(column, checks=tuple(check for check in checks if check is not None))
+
+
+def _format_problems(key: str, document: _Column) -> Iterable[Problem]:
+    if document.format is None:
+        return
+    if document.type not in {"date", "datetime"}:
+        yield Problem(key, "only dates and datetimes have a format", "Remove it.")
+    elif document.format not in _TIMESTAMP_FORMATS:
+        if problem := format_problem(key, document.format, document.type):
+            yield problem
+    elif document.type == "date":
+        yield Problem(key, f"'{document.format}' needs type datetime")
 
 
 def _cross_check(index: int, document: _CrossCheck, columns: tuple[Column, ...], problems: list[Problem]) -> CrossCheck:
