@@ -16,12 +16,13 @@ import yaml
 from ingestion_pipeline.domain.contract import Contract, ContractBook
 from ingestion_pipeline.domain.contract_document import read_document
 from ingestion_pipeline.domain.contract_patterns import can_meet
-from ingestion_pipeline.domain.contract_problems import Problem
+from ingestion_pipeline.domain.contract_problems import Problem, shown
 from ingestion_pipeline.errors import ConfigurationError, ContractError
 
 SUFFIXES = (".yaml", ".yml")
 _VERSION_DIGITS = 12
 _MAX_BYTES = 1024 * 1024
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,36 +111,72 @@ def _read(path: Path) -> _Read:
 
 
 def _parse(text: str) -> tuple[Any, dict[str, int], list[Problem]]:
-    """The document, the line of each dotted key, and keys that are written twice."""
-    loader = yaml.SafeLoader(text)
+    """The document, the line of each dotted key, and what is wrong with single keys: the document is None then."""
+    loader = _Loader(text)
     try:
         root = loader.get_single_node()
-        lines: dict[str, int] = {}
-        problems: list[Problem] = []
         if root is None:
-            return None, lines, problems
-        _index(root, "", lines, problems, set())
-        return loader.construct_document(root), lines, problems
+            return None, {}, []
+        loader.survey(root, "")
+        return None if loader.problems else loader.construct_document(root), loader.lines, loader.problems
     finally:
         loader.dispose()
 
 
-def _index(node: yaml.Node, key: str, lines: dict[str, int], problems: list[Problem], seen: set[int]) -> None:
-    lines.setdefault(key, node.start_mark.line + 1)
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    children: Iterable[tuple[str, int, yaml.Node]] = ()
-    if isinstance(node, yaml.MappingNode):
-        children = [(str(name.value), name.start_mark.line + 1, value) for name, value in node.value]
-        names = [name for name, _, _ in children]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            problems.append(Problem(_join(key, name), f"'{name}' is written twice"))
-    elif isinstance(node, yaml.SequenceNode):
-        children = [(str(i), value.start_mark.line + 1, value) for i, value in enumerate(node.value)]
-    for name, line, value in children:
-        lines[_join(key, name)] = line
-        _index(value, _join(key, name), lines, problems, seen)
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader; it also keeps the line of each dotted key, and tells a mistake where PyYAML only fails."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lines: dict[str, int] = {}
+        self.problems: list[Problem] = []
+        self._seen: set[int] = set()
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """PyYAML's own, which goes into nested nodes by recursion until Python's stack ends."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "it is nested too deeply", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def survey(self, node: yaml.Node, key: str) -> None:
+        """Keep the lines of everything below a node, and what is wrong there: keys written twice, misread values."""
+        self.lines.setdefault(key, node.start_mark.line + 1)
+        if id(node) in self._seen:
+            return
+        self._seen.add(id(node))
+        children: Iterable[tuple[str, int, yaml.Node]] = ()
+        if isinstance(node, yaml.MappingNode):
+            children = [(str(name.value), name.start_mark.line + 1, value) for name, value in node.value]
+            names = [name for name, _, _ in children]
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                self.problems.append(Problem(_join(key, name), f"'{name}' is written twice"))
+            for name, _ in node.value:
+                self._construct(name, _join(key, str(name.value)))
+        elif isinstance(node, yaml.SequenceNode):
+            children = [(str(i), value.start_mark.line + 1, value) for i, value in enumerate(node.value)]
+        else:
+            self._construct(node, key)
+        for name, line, value in children:
+            self.lines[_join(key, name)] = line
+            self.survey(value, _join(key, name))
+
+    def _construct(self, node: yaml.Node, key: str) -> None:
+        """Try what looks like a date or a number (2024-02-30): of what is none PyYAML raises whatever Python raises."""
+        construct = self.yaml_constructors.get(node.tag)
+        if construct is None or not isinstance(node, yaml.ScalarNode):
+            return
+        try:
+            construct(self, node)
+            node.value.encode()  # an escape can name half a character: no text that could be stored
+        except (ValueError, LookupError, AttributeError) as error:
+            kind, reason = node.tag.rpartition(":")[2], f": {error}" if isinstance(error, ValueError) else ""
+            hint = "Correct it, or put it in quotes if it is text."
+            self.problems.append(Problem(key, f"{shown(node.value)} is no {kind}{reason}", hint))
 
 
 def _join(key: str, name: str) -> str:

@@ -6,12 +6,12 @@ the dotted path of its key. What does not: YAML and files (`adapters.contracts` 
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ingestion_pipeline.domain.contract import (
     EARLIEST_TIME,
@@ -32,7 +32,8 @@ from ingestion_pipeline.domain.contract import (
 from ingestion_pipeline.domain.contract_arguments import aware, read_check
 from ingestion_pipeline.domain.contract_checks import CHECKS, expression_columns, expression_problem
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
-from ingestion_pipeline.domain.contract_problems import Problem, suggestion
+from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
+from ingestion_pipeline.domain.contract_times import format_problem, zone_problem
 
 _TIMESTAMP_FORMATS = ("epoch_s", "epoch_ms")
 _DECIMAL_DIGITS = 38
@@ -43,6 +44,8 @@ class _Document(BaseModel):
 
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
+
+_Moment = Annotated[datetime, AfterValidator(aware)]
 
 _Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
 
@@ -73,8 +76,8 @@ class _CrossCheck(_Document):
 
 class _Time(_Document):
     column: str
-    min: datetime = EARLIEST_TIME
-    max: datetime = LATEST_TIME
+    min: _Moment = EARLIEST_TIME
+    max: _Moment = LATEST_TIME
     keep: bool = False
 
 
@@ -103,7 +106,7 @@ class ContractDocument(_Document):
     owners: list[str] = Field(default_factory=list)
     tags: dict[str, str] = Field(default_factory=dict)
     files: list[_File] = Field(default_factory=list)
-    live_from: datetime | None = None
+    live_from: _Moment | None = None
     history: History = "wait"
     duplicates: Duplicates = "load"
     partition_start: date
@@ -142,7 +145,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
             FilePattern.for_uploads(document.datasource),
             *(FilePattern(pattern=file.pattern, organization=file.organization) for file in document.files),
         ),
-        live_from=aware(document.live_from),
+        live_from=document.live_from,
         history=document.history,
         duplicates=document.duplicates,
         partition_start=document.partition_start,
@@ -151,8 +154,8 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         unique=tuple(document.unique),
         time=TimeColumn(
             column=document.time.column,
-            min=aware(document.time.min) or EARLIEST_TIME,
-            max=aware(document.time.max) or LATEST_TIME,
+            min=document.time.min,
+            max=document.time.max,
             keep=document.time.keep,
         ),
         druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
@@ -179,7 +182,7 @@ def _schema_problem(details: dict[str, Any]) -> Problem:
     if kind == "missing":
         return Problem(key, f"'{last}' is missing", "Add it.")
     if kind == "literal_error":
-        given = str(details["input"])
+        given = details["input"] if isinstance(details["input"], str) else shown(details["input"])
         words = re.findall(r"'([^']*)'", details["ctx"]["expected"])
         hint = suggestion(given, words) or f"It is one of {', '.join(words)}."
         return Problem(key, f"'{given}' is not allowed", hint)
@@ -187,8 +190,12 @@ def _schema_problem(details: dict[str, Any]) -> Problem:
         return Problem(key, f"'{details['input']}' is not a name", f"Names match {details['ctx']['pattern']}.")
     if kind == "string_type":
         return Problem(
-            key, f"{details['input']!r} is not text", "Put it in quotes (YAML reads NO, 1.0 and dates as other types)."
+            key,
+            f"{shown(details['input'])} is not text",
+            "Put it in quotes (YAML reads NO, 1.0 and dates as other types).",
         )
+    if kind == "value_error":
+        return Problem(key, str(details["ctx"]["error"]))
     message = details["msg"]
     return Problem(key, message[:1].lower() + message[1:])
 
@@ -212,24 +219,12 @@ def known_keys(location: list[str]) -> list[str]:
 
 def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
     key = f"columns.{name}"
-    if document.format is not None and document.type not in {"date", "datetime"}:
-        problems.append(Problem(f"{key}.format", "only dates and datetimes have a format", "Remove it."))
-    if document.format in _TIMESTAMP_FORMATS and document.type == "date":
-        problems.append(Problem(f"{key}.format", f"'{document.format}' needs type datetime"))
+    problems.extend(_format_problems(f"{key}.format", document))
     if document.scale > document.precision:
         problems.append(Problem(f"{key}.scale", f"more digits after the point than in all ({document.precision})"))
-    try:
-        ZoneInfo(document.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        problems.append(
-            Problem(f"{key}.timezone", f"'{document.timezone}' is no time zone", "Use a name like Europe/Paris.")
-        )
-    checks = []
-    for written, arguments in document.checks.items():
-        check = read_check(f"{key}.checks.{written}", written, arguments, document.type, problems)
-        if check is not None:
-            checks.append(check)
-    return Column(
+    if problem := zone_problem(f"{key}.timezone", document.timezone):
+        problems.append(problem)
+    column = Column(
         name=name,
         type=document.type,
         source=document.source if document.source is not None else name,
@@ -239,9 +234,25 @@ def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
         timezone=document.timezone,
         precision=document.precision,
         scale=document.scale,
-        checks=tuple(checks),
         description=document.description,
     )
+    checks = [
+        read_check(f"{key}.checks.{written}", written, arguments, column, problems)
+        for written, arguments in document.checks.items()
+    ]
+    return replace(column, checks=tuple(check for check in checks if check is not None))
+
+
+def _format_problems(key: str, document: _Column) -> Iterable[Problem]:
+    if document.format is None:
+        return
+    if document.type not in {"date", "datetime"}:
+        yield Problem(key, "only dates and datetimes have a format", "Remove it.")
+    elif document.format not in _TIMESTAMP_FORMATS:
+        if problem := format_problem(key, document.format, document.type):
+            yield problem
+    elif document.type == "date":
+        yield Problem(key, f"'{document.format}' needs type datetime")
 
 
 def _cross_check(index: int, document: _CrossCheck, columns: tuple[Column, ...], problems: list[Problem]) -> CrossCheck:

@@ -4,11 +4,12 @@ import re
 import textwrap
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from ingestion_pipeline.adapters.contracts import load_contract, load_contracts
 from ingestion_pipeline.domain.contract import Contract
-from ingestion_pipeline.domain.contract_checks import CHECKS
+from ingestion_pipeline.domain.contract_checks import CHECKS, check_expression, polars_type
 from ingestion_pipeline.domain.contract_document import ContractDocument, known_keys
 from ingestion_pipeline.errors import ConfigurationError, ContractError
 from ingestion_pipeline.settings import Settings
@@ -85,6 +86,18 @@ def test_a_broken_contract_disables_itself_alone(tmp_path):
         ("exports/*.csv", "exports/{day}.csv", 4, "files.0.pattern", "{day}"),
         ("datasource: things", "datasource: others", 1, "datasource", "name"),
         ("columns:", "columns: [", 8, "", "YAML"),
+        ("2020-01-01", "2024-02-30", 2, "partition_start", "day is out of range"),
+        ("2020-01-01", "!!timestamp soon", 2, "partition_start", "'soon'"),
+        ("2020-01-01\n", "2020-01-01\nlive_from: 0001-01-01T00:00:00+01:00\n", 3, "live_from", "years 1 to 9999"),
+        ("in_range: [1, 9]", "in_range: [1, !!int '']", 8, "columns.n.checks.in_range.1", "no int"),
+        ("type: integer", "type: integer, nullable: !!bool maybe", 8, "columns.n.nullable", "'maybe'"),
+        ("  n:", "  2024-02-30:", 8, "columns.2024-02-30", "day is out of range"),
+        ("type: datetime", "type: datetime, timezone: America", 7, "columns.at.timezone", "no time zone"),
+        ("type: datetime", 'type: datetime, timezone: "a\\0b"', 7, "columns.at.timezone", "no time zone"),
+        ("type: datetime", 'type: datetime, description: "\\uD800"', 7, "columns.at.description", "no str"),
+        ("type: datetime", 'type: datetime, format: "%H:%M"', 7, "columns.at.format", "%Y-%m-%d %H:%M:%S"),
+        ("in_range: [1, 9]", "ge: 99999999999999999999", 8, "columns.n.checks.ge", "64 bits"),
+        ("column: at}", f"column: {'[' * 2000}", 5, "", "nested"),
     ],
 )
 def test_a_mistake_is_told_with_line_key_and_hint(tmp_path, old, new, line, key, says):
@@ -97,7 +110,27 @@ def test_a_mistake_is_told_with_line_key_and_hint(tmp_path, old, new, line, key,
     assert str(tmp_path / "things.yaml") in error.value.message
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "\x00", "a: &a [*a]\n", "? [1]\n: 2\n"])
+# A chain of aliases is as deep as it is long, though nothing in the file is nested deeply.
+CHAIN = "tags:\n  n0: &n0 [x]\n" + "".join(f"  n{i}: &n{i} [*n{i - 1}]\n" for i in range(1, 2000))
+LAUGHS = "tags:\n  n0: &n0 [x]\n" + "".join(f"  n{i}: &n{i} [{', '.join([f'*n{i - 1}'] * 9)}]\n" for i in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- a\n- b\n",
+        "\x00",
+        "a: &a [*a]\n",
+        "? [1]\n: 2\n",
+        "<<: 2024-02-30\n",
+        "a: =\n",
+        CHAIN,
+        LAUGHS,
+        f"tags: {{a: 0x{'f' * 9999}}}",
+    ],
+    ids=["empty", "list", "control", "itself", "key", "merge", "value", "chain", "laughs", "digits"],
+)
 def test_a_file_that_is_no_contract_at_all_is_an_error_not_a_crash(tmp_path, text):
     with pytest.raises(ContractError):
         load_contract(write(tmp_path, "things", text=text))
@@ -151,12 +184,74 @@ def test_a_cross_column_check_is_proved_computable_when_it_is_loaded(expr, says)
         ({"type": "datetime", "timezone": "Europe/Pariss"}, "timezone", "time zone"),
         ({"type": "decimal", "precision": 4, "scale": 9}, "scale", "4"),
         ({"type": "integer", "format": "%Y"}, "format", "dates"),
+        ({"type": "integer", "checks": {"ge": 2**63}}, "checks.ge", "9223372036854775807"),
+        ({"type": "integer", "checks": {"isin": [1, -(2**63) - 1]}}, "checks.isin", "-9223372036854775808"),
+        (
+            {"type": "string", "checks": {"str_length": {"max_value": 10**40}}},
+            "checks.str_length",
+            "9223372036854775807",
+        ),
+        ({"type": "float", "checks": {"le": 10**400}}, "checks.le", "float"),
+        ({"type": "float", "checks": {"le": float("nan")}}, "checks.le", "float"),
+        ({"type": "decimal", "checks": {"ge": float("inf")}}, "checks.ge", "decimal"),
+        ({"type": "decimal", "checks": {"ge": "nan"}}, "checks.ge", "decimal"),
+        ({"type": "decimal", "precision": 4, "scale": 2, "checks": {"ge": 100}}, "checks.ge", "2 digits before"),
+        ({"type": "decimal", "precision": 4, "scale": 2, "checks": {"isin": [1, 1.234]}}, "checks.isin", "2 after"),
+        ({"type": "decimal", "checks": {"ge": "1e-999999999"}}, "checks.ge", "9 after"),
+        ({"type": "decimal", "checks": {"ge": "1e999999999"}}, "checks.ge", "29 digits before"),
+        ({"type": "datetime", "timezone": "posixrules"}, "timezone", "Europe/Paris"),
+        ({"type": "datetime", "timezone": "localtime"}, "timezone", "Europe/Paris"),
+        ({"type": "datetime", "timezone": "+01:00"}, "timezone", "Europe/Paris"),
+        ({"type": "datetime", "timezone": ""}, "timezone", "Europe/Paris"),
+        ({"type": "datetime", "timezone": "europe/paris"}, "timezone", "'Europe/Paris'"),
+        ({"type": "date", "format": "abc"}, "format", "%Y-%m-%d"),
+        ({"type": "date", "format": ""}, "format", "%Y-%m-%d"),
+        ({"type": "date", "format": "%Q"}, "format", "%Y-%m-%d"),
+        ({"type": "date", "format": "%d.%m."}, "format", "%Y-%m-%d"),
+        ({"type": "date", "format": "%s"}, "format", "%Y-%m-%d"),
+        ({"type": "datetime", "format": "abc"}, "format", "%Y-%m-%d %H:%M:%S"),
+        ({"type": "datetime", "format": "%Q"}, "format", "%Y-%m-%d %H:%M:%S"),
+        ({"type": "datetime", "format": "%H:%M"}, "format", "%Y-%m-%d %H:%M:%S"),
+        ({"type": "datetime", "format": "%H:%M%z"}, "format", "%Y-%m-%d %H:%M:%S"),
+        ({"type": "datetime", "format": "%Y-%m-%d %H"}, "format", "hour and minute"),
+        ({"type": "datetime", "format": "%Y-%m-%d %I:%M"}, "format", "meridiem"),
+        ({"type": "datetime", "format": "%Y-%m-%dT%H:%M:%S.%f"}, "format", "%.f"),
+        ({"type": "datetime", "format": "%+"}, "format", "%:z"),
     ],
 )
 def test_a_mistake_in_a_column_is_told(column, key, says):
     problems = problems_of(columns={"at": {"type": "datetime"}, "x": column})
     assert list(problems) == [f"columns.x.{key}"]
     assert says in problems[f"columns.x.{key}"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"type": "date", "format": "%d/%m/%y"},
+        {"type": "date", "format": "%e %B %Y, %A"},
+        {"type": "date", "format": "%Y-%j"},
+        {"type": "date", "format": "%Y-%m-%d %H:%M:%S"},
+        {"type": "datetime", "format": "%Y%m%d"},
+        {"type": "datetime", "format": "%m/%d/%Y %I:%M %p"},
+        {"type": "datetime", "format": "%d.%m.%Y %H:%M:%S%.f", "timezone": "Europe/Paris"},
+        {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%S,%3f%z"},
+        {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%S%:z"},
+        {"type": "datetime", "format": "%Y-%m-%dT%H:%M:%S%#z"},
+        {"type": "datetime", "format": "%Y-%m-%d %H:%M %Z"},
+        {"type": "datetime", "format": "%s"},
+        {"type": "datetime", "format": "epoch_ms"},
+        {"type": "datetime", "timezone": "Etc/GMT+1"},
+        {"type": "integer", "checks": {"in_range": [-(2**63), 2**63 - 1]}},
+        {"type": "decimal", "precision": 4, "scale": 2, "checks": {"isin": [99.99, "-1.5000", 0, "0e50"]}},
+        {"type": "float", "checks": {"le": float("inf")}},
+    ],
+    ids=str,
+)
+def test_what_can_be_read_and_computed_is_accepted_and_computes(column):
+    x = contract_of({"x": column}).columns[1]
+    row = pl.DataFrame({"x": [None]}, schema={"x": polars_type(x)})
+    assert row.select(check_expression(check, x) for check in x.checks).width == len(x.checks)
 
 
 def test_panderas_long_names_and_all_argument_styles_mean_the_same():

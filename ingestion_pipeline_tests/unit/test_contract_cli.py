@@ -38,6 +38,18 @@ def test_check_of_a_directory_lists_the_good_and_the_broken_for_machines(tmp_pat
     assert ("broken", 4, "colums") in [(p["datasource"], p["line"], p["key"]) for p in found["problems"]]
 
 
+@pytest.mark.parametrize("wrong", ["partition_start: 2024-02-30", f"partition_start: {'[' * 2000}"])
+def test_check_tells_a_contract_that_cannot_be_read_beside_the_good_ones(tmp_path, wrong):
+    good = BROKEN.replace("broken", "good").replace("colums", "columns")
+    (tmp_path / "good.yaml").write_text(good)
+    (tmp_path / "broken.yaml").write_text(good.replace("partition_start: 2020-01-01", wrong))
+    result = run("check", str(tmp_path), "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert [contract["datasource"] for contract in found["contracts"]] == ["good"]
+    assert [(p["datasource"], p["line"]) for p in found["problems"]] == [("broken", 2)]
+
+
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_show_tells_columns_and_rules(option):
     result = run("show", "flights", *option)
