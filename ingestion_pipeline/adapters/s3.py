@@ -35,8 +35,10 @@ from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import requests
+    from obstore import GetOptions
 
 READ_CHUNK_BYTES = 4 * 1024 * 1024
+READ_RANGE_BYTES = 8 * 1024 * 1024
 _PUT_PIECE_BYTES = 1024 * 1024
 _PUT_PARTS_FROM_BYTES = 8 * 1024 * 1024
 
@@ -47,6 +49,7 @@ class ObjectStore:
     Args:
         endpoint_url: None for AWS.
         druid_endpoint_url: What Druid reaches the bucket by, when that differs; only signed URLs use it.
+        request_seconds: How long one request may take, its body included.
     """
 
     def __init__(
@@ -58,10 +61,12 @@ class ObjectStore:
         access_key_id: str | None,
         secret_access_key: str | None,
         druid_endpoint_url: str | None = None,
+        request_seconds: float = 120,
     ) -> None:
         self.bucket = bucket
         self._endpoint_url, self._region = endpoint_url, region
         self._access_key_id, self._secret_access_key = access_key_id, secret_access_key
+        self._request_seconds = request_seconds
         self._store = self._connect(endpoint_url)
         self._signer = self._connect(druid_endpoint_url) if druid_endpoint_url else self._store
         self.list_calls = 0
@@ -87,7 +92,7 @@ class ObjectStore:
             config |= {"access_key_id": self._access_key_id, "secret_access_key": self._secret_access_key}
         return S3Store(
             self.bucket,
-            client_options={"allow_http": True, "connect_timeout": "5s", "timeout": "120s"},
+            client_options={"allow_http": True, "connect_timeout": "5s", "timeout": f"{self._request_seconds}s"},
             # Waits of minutes belong to the ledger (a job waits, its run does not); these cover hiccups.
             retry_config={
                 "max_retries": 3,
@@ -156,21 +161,40 @@ class ObjectStore:
         except ObjectMissing:
             return None
 
-    def read(self, key: str, *, if_match: str | None = None) -> Iterator[bytes]:
-        """The object's bytes in chunks of about 4 MiB.
+    def read(self, key: str, *, if_match: str | None = None, range_bytes: int = READ_RANGE_BYTES) -> Iterator[bytes]:
+        """The object's bytes in chunks of about 4 MiB, all of one version.
+
+        A range is in memory before any of it is handed out: a request's time is the server's alone, and a reader
+        that stops to think (validation does) may take hours over an object.
 
         Args:
-            if_match: Only this version.
+            if_match: Only this version; by default the one that is there when the first bytes are read.
+            range_bytes: How much one request asks for; an object that is not larger is one request.
 
         Raises:
             ObjectMissing: It was deleted.
             ObjectSuperseded: It is another version now.
         """
-        with self._errors(key):
-            options: Any = {"if_match": f'"{if_match}"'} if if_match else {}
-            stream = obstore.get(self._store, key, options=options).stream(min_chunk_size=READ_CHUNK_BYTES)
-            for chunk in stream:
-                yield bytes(chunk)
+        version = f'"{if_match}"' if if_match else None
+        position, size = 0, 1
+        while position < size:
+            with self._errors(key):
+                answer = self._get_range(key, position, range_bytes, version)
+                data = memoryview(answer.bytes())
+            version, size = version or answer.meta["e_tag"], answer.meta["size"]
+            for start in range(0, len(data), READ_CHUNK_BYTES):
+                yield bytes(data[start : start + READ_CHUNK_BYTES])
+            position += range_bytes
+
+    def _get_range(self, key: str, start: int, length: int, version: str | None) -> "obstore.GetResult":
+        options: GetOptions = {"if_match": version} if version else {}
+        try:
+            return obstore.get(self._store, key, options={**options, "range": (start, start + length)})
+        except obstore_errors.GenericError as error:
+            if start or "status code: 416" not in str(error):
+                raise
+            # An empty object has no first byte, and so no range.
+            return obstore.get(self._store, key, options=options)
 
     def get(self, key: str) -> bytes:
         """A whole small object."""

@@ -1,8 +1,11 @@
 """The bucket adapter against the real S3 server."""
 
+import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
+import obstore
 import pytest
 
 from ingestion_pipeline.adapters.s3 import ObjectStore
@@ -14,8 +17,8 @@ MakeStore = Callable[..., ObjectStore]
 
 @pytest.fixture
 def make_store(s3: S3Access) -> MakeStore:
-    def make(**overrides: str) -> ObjectStore:
-        values = {
+    def make(**overrides: Any) -> ObjectStore:
+        values: dict[str, Any] = {
             "bucket": s3.bucket,
             "endpoint_url": s3.endpoint_url,
             "region": s3.region,
@@ -69,6 +72,61 @@ def test_a_replaced_object_is_superseded_and_a_deleted_one_missing(store: Object
     with pytest.raises(ObjectMissing):
         list(store.read(key, if_match=first.etag))
     assert store.head(key) is None
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "requests"),
+    [
+        pytest.param(0, 2, id="empty: has no range, so it is asked for twice"),
+        pytest.param(1, 1, id="one byte"),
+        pytest.param(999, 1, id="a range but one byte"),
+        pytest.param(1000, 1, id="a range"),
+        pytest.param(1001, 2, id="a range and one byte"),
+        pytest.param(3000, 3, id="three ranges"),
+    ],
+)
+def test_an_object_is_read_whole_in_as_few_ranges_as_it_has(
+    store: ObjectStore, prefix: str, monkeypatch: pytest.MonkeyPatch, size_bytes: int, requests: int
+) -> None:
+    data = bytes(n % 251 for n in range(size_bytes))
+    store.put(f"{prefix}object", data)
+    asked: list[str] = []
+    get = obstore.get
+
+    def counted(*args: Any, **options: Any) -> Any:
+        asked.append(args[1])
+        return get(*args, **options)
+
+    monkeypatch.setattr(obstore, "get", counted)
+
+    assert b"".join(store.read(f"{prefix}object", range_bytes=1000)) == data
+    assert len(asked) == requests
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a version that was named", "the version that was begun with"])
+def test_a_version_that_is_replaced_while_it_is_read_is_superseded(
+    store: ObjectStore, prefix: str, named: bool
+) -> None:
+    key = f"{prefix}object"
+    store.put(key, b"1" * 2000)
+    first = store.head(key)
+    assert first is not None
+    chunks = store.read(key, if_match=first.etag if named else None, range_bytes=1000)
+    assert next(chunks) == b"1" * 1000
+
+    store.put(key, b"2" * 2000)
+
+    with pytest.raises(ObjectSuperseded):
+        next(chunks)
+
+
+def test_a_reader_may_take_longer_over_an_object_than_a_request_may_last(make_store: MakeStore, prefix: str) -> None:
+    make_store().put(f"{prefix}object", bytes(24 * 1024 * 1024))
+    read = 0
+    for chunk in make_store(request_seconds=0.5).read(f"{prefix}object"):
+        time.sleep(0.6)
+        read += len(chunk)
+    assert read == 24 * 1024 * 1024
 
 
 def test_a_writer_that_fails_leaves_no_object(store: ObjectStore, prefix: str) -> None:
