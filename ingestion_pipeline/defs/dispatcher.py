@@ -97,9 +97,11 @@ class Dispatcher:
             reason = f"Its partition day lies before the contract's partition_start, {first}."
             queue.explain_waiting(reason, datasources=[datasource], before=first)
         slots = self._run_slots()
-        free = 2 * slots - self.instance.get_runs_count(dg.RunsFilter(statuses=list(_LIVE)))
+        # Only its own: a backfill's runs, hundreds perhaps, wait behind those of new files and keep none from starting.
+        mine = dg.RunsFilter(statuses=list(_LIVE), tags={ORIGIN_TAG: "sensor"})
+        free = 2 * slots - self.instance.get_runs_count(mine)
         if free <= 0:
-            return [], [f"{2 * slots} runs are queued or started; waiting jobs are batched when one ends."]
+            return [], [f"{2 * slots} of its own runs are queued or started; waiting jobs are batched when one ends."]
         candidates = queue.candidates(
             datasources=self.datasources, now=now, per_organization=CANDIDATES_PER_ORGANIZATION
         )
