@@ -3,9 +3,8 @@
 obstore (object_store from Rust) reads, writes and signs. Listing goes through a LIST URL that botocore
 signs and the standard XML parser reads: obstore refuses a whole page for one key with a line break and
 drops the slash of folder markers, and boto3's own parser takes several times as long
-(docs/decisions/0001-listing.md). Foreign errors become ours here: an object that is gone or changed,
-credentials that are wrong, a
-bucket that is absent, a server that does not answer.
+(docs/decisions/0001-listing.md). Foreign errors become ours here: an object that is gone, changed or guarded,
+credentials that are wrong, a bucket that is absent, a server that does not answer.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import (
     ConfigurationError,
     IngestionError,
+    ObjectDenied,
     ObjectMissing,
     ObjectSuperseded,
     S3Unavailable,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 READ_CHUNK_BYTES = 4 * 1024 * 1024
 READ_RANGE_BYTES = 8 * 1024 * 1024
+_REFUSED = (obstore_errors.PermissionDeniedError, obstore_errors.UnauthenticatedError)
 _PUT_PIECE_BYTES = 1024 * 1024
 _PUT_PARTS_FROM_BYTES = 8 * 1024 * 1024
 
@@ -156,7 +157,7 @@ class ObjectStore:
     def head(self, key: str) -> StoredObject | None:
         """None when there is no such object."""
         try:
-            with self._errors(key):
+            with self._reading(key):
                 return _stored(obstore.head(self._store, key))
         except ObjectMissing:
             return None
@@ -173,12 +174,13 @@ class ObjectStore:
 
         Raises:
             ObjectMissing: It was deleted.
+            ObjectDenied: It may not be read, or not before it was restored from an archive.
             ObjectSuperseded: It is another version now.
         """
         version = f'"{if_match}"' if if_match else None
         position, size = 0, 1
         while position < size:
-            with self._errors(key):
+            with self._reading(key):
                 answer = self._get_range(key, position, range_bytes, version)
                 data = memoryview(answer.bytes())
             version, size = version or answer.meta["e_tag"], answer.meta["size"]
@@ -198,7 +200,7 @@ class ObjectStore:
 
     def get(self, key: str) -> bytes:
         """A whole small object."""
-        with self._errors(key):
+        with self._reading(key):
             return bytes(obstore.get(self._store, key).bytes())
 
     def put(self, key: str, data: bytes) -> None:
@@ -267,6 +269,27 @@ class ObjectStore:
         except (obstore_errors.BaseError, OSError, ValueError) as error:
             raise self._translate(error, key) from error
 
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        """As `_errors`; of a refused object the bucket is asked, which tells a wrong key from one guarded object."""
+        with self._errors(key):
+            try:
+                yield
+            except _REFUSED as error:
+                self.check()
+                raise self._denied(key, archived="InvalidObjectState" in str(error)) from error
+
+    def _denied(self, key: str, *, archived: bool) -> ObjectDenied:
+        if archived:
+            return ObjectDenied(
+                f"{self.url(key)} is in an archive and cannot be read.",
+                hint="Restore it from the archive, then launch its key by hand.",
+            )
+        return ObjectDenied(
+            f"{self.url(key)} may not be read with credentials that may list its bucket.",
+            hint="Mend its owner or the bucket's policy, then launch its key by hand.",
+        )
+
     def _translate(self, error: Exception, key: str) -> IngestionError:
         text = str(error)
         if isinstance(error, obstore_errors.PreconditionError):
@@ -287,8 +310,9 @@ class ObjectStore:
             return ObjectMissing(
                 f"{self.url(key)} does not exist (any more).", hint="Upload it again if it is still wanted."
             )
-        denied = isinstance(error, obstore_errors.PermissionDeniedError | obstore_errors.UnauthenticatedError)
-        if denied or any(code in text for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied")):
+        if isinstance(error, _REFUSED) or any(
+            code in text for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied")
+        ):
             return ConfigurationError(
                 f"The S3 server refuses these credentials for bucket {self.bucket}.",
                 hint="Check INGESTION_S3_ACCESS_KEY_ID and INGESTION_S3_SECRET_ACCESS_KEY.",

@@ -2,15 +2,23 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import obstore
 import pytest
 
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.errors import ConfigurationError, ObjectMissing, ObjectSuperseded, S3Unavailable, UnreadableFile
+from ingestion_pipeline.errors import (
+    ConfigurationError,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectSuperseded,
+    S3Unavailable,
+    UnreadableFile,
+)
 from ingestion_pipeline_tests.conftest import S3Access
+from ingestion_pipeline_tests.guarded_bucket import denied, s3_stub
 
 MakeStore = Callable[..., ObjectStore]
 
@@ -166,6 +174,61 @@ def test_wrong_surroundings_are_one_clear_error(
 
     assert "wrong" not in str(raised.value)
     assert "http" not in str(raised.value)
+
+
+@pytest.fixture
+def guarded(make_store: MakeStore) -> Iterator[ObjectStore]:
+    """A bucket whose policy lets everything be listed, and nothing under `denied/` be read."""
+    store = make_store(bucket="guarded-bucket")
+    store.ensure_bucket()
+    with denied(store, "denied/"):
+        yield store
+
+
+READERS: dict[str, Callable[[ObjectStore, str], Any]] = {
+    "head": lambda store, key: store.head(key),
+    "read": lambda store, key: list(store.read(key)),
+    "get": lambda store, key: store.get(key),
+}
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+def test_an_object_that_may_not_be_read_is_an_error_of_that_object_alone(
+    guarded: ObjectStore, reader: Callable[[ObjectStore, str], Any]
+) -> None:
+    for key in ("denied/a.csv", "open/a.csv"):
+        guarded.put(key, b"hello")
+
+    with pytest.raises(ObjectDenied, match="may not be read"):
+        reader(guarded, "denied/a.csv")
+    assert reader(guarded, "open/a.csv")
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+@pytest.mark.parametrize(
+    ("overrides", "error", "says"),
+    [
+        pytest.param({"secret_access_key": "wrong"}, ConfigurationError, "refuses these credentials", id="secret"),
+        pytest.param({"endpoint_url": "http://127.0.0.1:9"}, S3Unavailable, "does not answer", id="no server"),
+    ],
+)
+def test_an_object_of_a_bucket_that_does_not_answer_is_not_blamed(
+    make_store: MakeStore,
+    reader: Callable[[ObjectStore, str], Any],
+    overrides: dict[str, str],
+    error: type[Exception],
+    says: str,
+) -> None:
+    with pytest.raises(error, match=says):
+        reader(make_store(**overrides), "any.csv")
+
+
+def test_an_archived_object_says_that_it_must_be_restored(make_store: MakeStore) -> None:
+    archived = "<Error><Code>InvalidObjectState</Code><Message>The operation is not valid</Message></Error>"
+    with s3_stub({"/bucket/a.csv": (403, archived), "/bucket": (200, "<ListBucketResult/>")}) as endpoint_url:
+        store = make_store(endpoint_url=endpoint_url, bucket="bucket")
+        with pytest.raises(ObjectDenied, match="archive"):
+            list(store.read("a.csv"))
 
 
 def test_a_signed_url_reads_that_object_alone(store: ObjectStore, prefix: str) -> None:
