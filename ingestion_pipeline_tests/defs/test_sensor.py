@@ -1,6 +1,6 @@
 """The uploads sensor as a state machine: what becomes of an upload, whatever becomes of ticks and runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from dagster import DagsterRunStatus as Run
 
 from ingestion_pipeline.defs.batch import ORIGIN_TAG, now
 from ingestion_pipeline.defs.dispatcher import Dispatcher
+from ingestion_pipeline.defs.submit_op import DRUID_POOL
 from ingestion_pipeline.domain.job import Outcome
 from ingestion_pipeline.errors import DruidUnavailable
 from ingestion_pipeline_tests.defs.conftest import Site, token_of
@@ -113,6 +114,63 @@ def test_a_run_whose_worker_died_after_its_last_file_ends_and_frees_its_slot(sit
     site.tick(heartbeat_limit_seconds=-1)
     assert site.run_status(run) is Run.FAILURE
     assert site.row_of(key)["outcome"] == "empty"
+
+
+@pytest.fixture
+def line(site: Site) -> Iterator[Callable[[dg.DagsterRun], None]]:
+    """Puts a run into the line for Druid's pool; it is its turn once the run `other`, which holds the pool, ends."""
+    storage = site.instance.event_log_storage
+    storage.set_concurrency_slots(DRUID_POOL, 1)
+    there = ["other"]
+
+    def join(run: dg.DagsterRun) -> None:
+        there.append(run.run_id)
+        assert not storage.claim_concurrency_slot(DRUID_POOL, run.run_id, "submit").is_claimed
+
+    assert storage.claim_concurrency_slot(DRUID_POOL, "other", "submit").is_claimed
+    yield join
+    for run_id in there:
+        storage.free_concurrency_slots_for_run(run_id)
+
+
+def test_a_run_that_has_only_to_report_may_wait_for_its_turn_in_druids_pool(
+    site: Site, line: Callable[[dg.DagsterRun], None]
+) -> None:
+    site.put()
+    (request,) = site.tick().run_requests
+    run = site.run_of(request, Run.STARTED)
+    (job,) = site.world.take(token_of(request), run.run_id)
+    site.world.now = now()
+    site.world.complete(job, Outcome.DUPLICATE)
+    line(run)
+
+    site.tick(heartbeat_limit_seconds=-1)
+    assert site.run_status(run) is Run.STARTED
+
+    site.instance.event_log_storage.free_concurrency_slots_for_run("other")
+    site.tick()
+    assert site.run_status(run) is Run.FAILURE, "it was its turn, and it did not take it: its worker is dead"
+
+
+def test_a_retry_that_begins_with_an_op_of_druids_pool_may_wait_for_its_turn(
+    site: Site, line: Callable[[dg.DagsterRun], None]
+) -> None:
+    key = site.put()
+    (request,) = site.tick().run_requests
+    first = site.run_of(request, Run.STARTED)
+    (job,) = site.world.take(token_of(request), first.run_id)
+    site.instance.report_run_failed(first)
+    retry = site.run_of(request, Run.STARTED)
+    line(retry)
+
+    site.tick(heartbeat_limit_seconds=-1)
+    assert site.run_status(retry) is Run.STARTED
+    assert site.row_of(key)["lease_epoch"] == job.lease_epoch
+
+    site.instance.event_log_storage.free_concurrency_slots_for_run("other")
+    site.tick()
+    assert site.run_status(retry) is Run.FAILURE, "it was its turn, and it did not take it: its worker is dead"
+    assert site.row_of(key)["lease_epoch"] == job.lease_epoch + 1
 
 
 def test_while_druid_is_away_nothing_is_launched_and_everybody_is_told(site: Site) -> None:
