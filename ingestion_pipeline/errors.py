@@ -10,6 +10,7 @@
     │   ├── FileError                   one file cannot be loaded (its siblings can)
     │   │   ├── UnreadableFile          not the format it should be, truncated, not text
     │   │   ├── ObjectMissing           the object was deleted before it was read
+    │   │   ├── ObjectDenied            the object may not be read, though its bucket may be listed
     │   │   ├── ObjectSuperseded        the object was replaced before it was read
     │   │   ├── NoAcceptedRows          every row was rejected
     │   │   ├── TooManyRejects          more rows were rejected than the contract allows
@@ -109,6 +110,10 @@ class UnreadableFile(FileError):
 
 class ObjectMissing(FileError):
     code = "object_missing"
+
+
+class ObjectDenied(FileError):
+    code = "object_denied"
 
 
 class ObjectSuperseded(FileError):

@@ -3,9 +3,8 @@
 obstore (object_store from Rust) reads, writes and signs. Listing goes through a LIST URL that botocore
 signs and the standard XML parser reads: obstore refuses a whole page for one key with a line break and
 drops the slash of folder markers, and boto3's own parser takes several times as long
-(docs/decisions/0001-listing.md). Foreign errors become ours here: an object that is gone or changed,
-credentials that are wrong, a
-bucket that is absent, a server that does not answer.
+(docs/decisions/0001-listing.md). Foreign errors become ours here: an object that is gone, changed or guarded,
+credentials that are wrong, a bucket that is absent, a server that does not answer.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import (
     ConfigurationError,
     IngestionError,
+    ObjectDenied,
     ObjectMissing,
     ObjectSuperseded,
     S3Unavailable,
@@ -35,8 +35,11 @@ from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import requests
+    from obstore import GetOptions
 
 READ_CHUNK_BYTES = 4 * 1024 * 1024
+READ_RANGE_BYTES = 8 * 1024 * 1024
+_REFUSED = (obstore_errors.PermissionDeniedError, obstore_errors.UnauthenticatedError)
 _PUT_PIECE_BYTES = 1024 * 1024
 _PUT_PARTS_FROM_BYTES = 8 * 1024 * 1024
 
@@ -47,6 +50,7 @@ class ObjectStore:
     Args:
         endpoint_url: None for AWS.
         druid_endpoint_url: What Druid reaches the bucket by, when that differs; only signed URLs use it.
+        request_seconds: How long one request may take, its body included.
     """
 
     def __init__(
@@ -58,10 +62,12 @@ class ObjectStore:
         access_key_id: str | None,
         secret_access_key: str | None,
         druid_endpoint_url: str | None = None,
+        request_seconds: float = 120,
     ) -> None:
         self.bucket = bucket
         self._endpoint_url, self._region = endpoint_url, region
         self._access_key_id, self._secret_access_key = access_key_id, secret_access_key
+        self._request_seconds = request_seconds
         self._store = self._connect(endpoint_url)
         self._signer = self._connect(druid_endpoint_url) if druid_endpoint_url else self._store
         self.list_calls = 0
@@ -87,7 +93,7 @@ class ObjectStore:
             config |= {"access_key_id": self._access_key_id, "secret_access_key": self._secret_access_key}
         return S3Store(
             self.bucket,
-            client_options={"allow_http": True, "connect_timeout": "5s", "timeout": "120s"},
+            client_options={"allow_http": True, "connect_timeout": "5s", "timeout": f"{self._request_seconds}s"},
             # Waits of minutes belong to the ledger (a job waits, its run does not); these cover hiccups.
             retry_config={
                 "max_retries": 3,
@@ -151,30 +157,50 @@ class ObjectStore:
     def head(self, key: str) -> StoredObject | None:
         """None when there is no such object."""
         try:
-            with self._errors(key):
+            with self._reading(key):
                 return _stored(obstore.head(self._store, key))
         except ObjectMissing:
             return None
 
-    def read(self, key: str, *, if_match: str | None = None) -> Iterator[bytes]:
-        """The object's bytes in chunks of about 4 MiB.
+    def read(self, key: str, *, if_match: str | None = None, range_bytes: int = READ_RANGE_BYTES) -> Iterator[bytes]:
+        """The object's bytes in chunks of about 4 MiB, all of one version.
+
+        A range is in memory before any of it is handed out: a request's time is the server's alone, and a reader
+        that stops to think (validation does) may take hours over an object.
 
         Args:
-            if_match: Only this version.
+            if_match: Only this version; by default the one that is there when the first bytes are read.
+            range_bytes: How much one request asks for; an object that is not larger is one request.
 
         Raises:
             ObjectMissing: It was deleted.
+            ObjectDenied: It may not be read, or not before it was restored from an archive.
             ObjectSuperseded: It is another version now.
         """
-        with self._errors(key):
-            options: Any = {"if_match": f'"{if_match}"'} if if_match else {}
-            stream = obstore.get(self._store, key, options=options).stream(min_chunk_size=READ_CHUNK_BYTES)
-            for chunk in stream:
-                yield bytes(chunk)
+        version = f'"{if_match}"' if if_match else None
+        position, size = 0, 1
+        while position < size:
+            with self._reading(key):
+                answer = self._get_range(key, position, range_bytes, version)
+                data = memoryview(answer.bytes())
+            version, size = version or answer.meta["e_tag"], answer.meta["size"]
+            for start in range(0, len(data), READ_CHUNK_BYTES):
+                yield bytes(data[start : start + READ_CHUNK_BYTES])
+            position += range_bytes
+
+    def _get_range(self, key: str, start: int, length: int, version: str | None) -> "obstore.GetResult":
+        options: GetOptions = {"if_match": version} if version else {}
+        try:
+            return obstore.get(self._store, key, options={**options, "range": (start, start + length)})
+        except obstore_errors.GenericError as error:
+            if start or "status code: 416" not in str(error):
+                raise
+            # An empty object has no first byte, and so no range.
+            return obstore.get(self._store, key, options=options)
 
     def get(self, key: str) -> bytes:
         """A whole small object."""
-        with self._errors(key):
+        with self._reading(key):
             return bytes(obstore.get(self._store, key).bytes())
 
     def put(self, key: str, data: bytes) -> None:
@@ -243,6 +269,27 @@ class ObjectStore:
         except (obstore_errors.BaseError, OSError, ValueError) as error:
             raise self._translate(error, key) from error
 
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        """As `_errors`; of a refused object the bucket is asked, which tells a wrong key from one guarded object."""
+        with self._errors(key):
+            try:
+                yield
+            except _REFUSED as error:
+                self.check()
+                raise self._denied(key, archived="InvalidObjectState" in str(error)) from error
+
+    def _denied(self, key: str, *, archived: bool) -> ObjectDenied:
+        if archived:
+            return ObjectDenied(
+                f"{self.url(key)} is in an archive and cannot be read.",
+                hint="Restore it from the archive, then launch its key by hand.",
+            )
+        return ObjectDenied(
+            f"{self.url(key)} may not be read with credentials that may list its bucket.",
+            hint="Mend its owner or the bucket's policy, then launch its key by hand.",
+        )
+
     def _translate(self, error: Exception, key: str) -> IngestionError:
         text = str(error)
         if isinstance(error, obstore_errors.PreconditionError):
@@ -263,8 +310,9 @@ class ObjectStore:
             return ObjectMissing(
                 f"{self.url(key)} does not exist (any more).", hint="Upload it again if it is still wanted."
             )
-        denied = isinstance(error, obstore_errors.PermissionDeniedError | obstore_errors.UnauthenticatedError)
-        if denied or any(code in text for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied")):
+        if isinstance(error, _REFUSED) or any(
+            code in text for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied")
+        ):
             return ConfigurationError(
                 f"The S3 server refuses these credentials for bucket {self.bucket}.",
                 hint="Check INGESTION_S3_ACCESS_KEY_ID and INGESTION_S3_SECRET_ACCESS_KEY.",

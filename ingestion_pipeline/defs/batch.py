@@ -20,7 +20,8 @@ from ingestion_pipeline.adapters.postgres_queue import fresh_token
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.domain.contract import Contract, ContractBook
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, UNCERTAIN_OUTCOMES, Job, Lease, Status
-from ingestion_pipeline.errors import ContractError, LeaseLost, LedgerUnavailable
+from ingestion_pipeline.domain.upload import StoredObject
+from ingestion_pipeline.errors import ContractError, FileError, LeaseLost, LedgerUnavailable
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages.discover import sort_page
 
@@ -145,11 +146,7 @@ def _free_jobs_of_keys(
     book: ContractBook,
 ) -> tuple[list[str], list[str]]:
     """Jobs to claim for keys named by hand, and one sentence for each key that has none."""
-    notes: list[str] = []
-    wanted = [key.removeprefix(f"s3://{bucket.bucket}/") for key in keys]
-    present = [stored for key in wanted if (stored := bucket.head(key)) is not None]
-    for key in sorted(set(wanted) - {stored.key for stored in present}):
-        notes.append(f"{key}: there is no such object in bucket {bucket.bucket}.")
+    present, notes = _objects_of_keys(keys, bucket)
     organizations = ledger.discovery.organizations()
     found = sort_page(present, bucket=bucket.bucket, book=book, organizations=organizations, first_seen={}, now=now())
     notes += [reason.message for _, reason in found.unmatched]
@@ -182,6 +179,23 @@ def _free_jobs_of_keys(
                 f"{key}: job {job.job_id[:8]} ended as {job.status}/{job.outcome}. Use `replay` to load it again."
             )
     return free, notes
+
+
+def _objects_of_keys(keys: Sequence[str], bucket: ObjectStore) -> tuple[list[StoredObject], list[str]]:
+    """The objects as they are now, and one sentence for each key that cannot be read."""
+    present: list[StoredObject] = []
+    notes: list[str] = []
+    for key in dict.fromkeys(key.removeprefix(f"s3://{bucket.bucket}/") for key in keys):
+        try:
+            stored = bucket.head(key)
+        except FileError as error:
+            notes.append(f"{key}: {error}")
+            continue
+        if stored is None:
+            notes.append(f"{key}: there is no such object in bucket {bucket.bucket}.")
+        else:
+            present.append(stored)
+    return present, notes
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.postgres_queue import fresh_token
 from ingestion_pipeline.defs.batch import CLAIM_TAG, ORIGIN_TAG
+from ingestion_pipeline.defs.submit_op import DRUID_POOL
 from ingestion_pipeline.domain.batch import Batch, Claim
 from ingestion_pipeline.domain.job import Priority
 from ingestion_pipeline.settings import Settings
@@ -97,9 +98,11 @@ class Dispatcher:
             reason = f"Its partition day lies before the contract's partition_start, {first}."
             queue.explain_waiting(reason, datasources=[datasource], before=first)
         slots = self._run_slots()
-        free = 2 * slots - self.instance.get_runs_count(dg.RunsFilter(statuses=list(_LIVE)))
+        # Only its own: a backfill's runs, hundreds perhaps, wait behind those of new files and keep none from starting.
+        mine = dg.RunsFilter(statuses=list(_LIVE), tags={ORIGIN_TAG: "sensor"})
+        free = 2 * slots - self.instance.get_runs_count(mine)
         if free <= 0:
-            return [], [f"{2 * slots} runs are queued or started; waiting jobs are batched when one ends."]
+            return [], [f"{2 * slots} of its own runs are queued or started; waiting jobs are batched when one ends."]
         candidates = queue.candidates(
             datasources=self.datasources, now=now, per_organization=CANDIDATES_PER_ORGANIZATION
         )
@@ -133,10 +136,11 @@ class Dispatcher:
     def sweep(self, now: datetime) -> int:
         """Judge every open claim; returns how many were not left alone."""
         changed = self.ledger.queue.expire_announced(before=now - ANNOUNCED_FOR, now=now)
+        turns = self._turns()
         for claim in self.ledger.queue.open_claims():
             judgement = judge_claim(
                 claim,
-                self._runs_of(claim),
+                self._runs_of(claim, turns),
                 now=now,
                 claim_timeout=timedelta(seconds=self.settings.claim_timeout_seconds),
                 heartbeat_limit=timedelta(seconds=self.settings.heartbeat_limit_seconds),
@@ -159,12 +163,18 @@ class Dispatcher:
                 wait=timedelta(seconds=min(300, 5 * 2 ** min(claim.tries, 6))),
                 max_tries=self.settings.max_tries,
             )
-        return changed + self._end_runs_without_work(now)
+        return changed + self._end_runs_without_work(now, turns)
 
-    def _end_runs_without_work(self, now: datetime) -> int:
+    def _turns(self) -> dict[str, datetime | None]:
+        """The runs in the line for Druid's pool: when a slot was kept for them, None while they wait for one."""
+        line = self.instance.event_log_storage.get_concurrency_info(DRUID_POOL).pending_steps
+        return {step.run_id: step.assigned_timestamp for step in line}
+
+    def _end_runs_without_work(self, now: datetime, turns: Mapping[str, datetime | None]) -> int:
         """Fail runs that have long had nothing to do and are not over: their worker died after its last file.
 
-        No claim speaks for them, and each would keep a run slot until the instance's `max_runtime_seconds`.
+        No claim speaks for them, and each would keep a run slot until the instance's `max_runtime_seconds`. One that
+        waits for its turn in Druid's pool is left alone until that has come.
         """
         limit = timedelta(seconds=2 * self.settings.heartbeat_limit_seconds)
         records = self.instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]), limit=100)
@@ -177,7 +187,13 @@ class Dispatcher:
         if not old:
             return 0
         ends = self.ledger.queue.work_left(list(old))
-        idle = [run_id for run_id, started in old.items() if (end := ends.get(run_id, started)) and now - end > limit]
+        idle = [
+            run_id
+            for run_id, started in old.items()
+            if (end := ends.get(run_id, started))
+            and (turn := turns.get(run_id, started))
+            and now - max(end, turn) > limit
+        ]
         for run_id in idle:
             log.warning("run_without_work", run=run_id)
             self._fail_run(run_id, "It has no unfinished file and has not ended.")
@@ -189,10 +205,11 @@ class Dispatcher:
         if run is not None and not run.is_finished:
             self.instance.report_run_failed(run, f"{reason} Its jobs were taken from it.")
 
-    def _runs_of(self, claim: Claim) -> list[ClaimRun]:
+    def _runs_of(self, claim: Claim, turns: Mapping[str, datetime | None]) -> list[ClaimRun]:
         records = self.instance.get_run_records(dg.RunsFilter(tags={CLAIM_TAG: claim.token}), limit=20)
         retried = {record.dagster_run.parent_run_id for record in records}
-        return [claim_run(record, retried, retries=self.instance.run_retries_enabled) for record in records]
+        retries = self.instance.run_retries_enabled
+        return [claim_run(record, retried, retries=retries, turns=turns) for record in records]
 
     def _run_slots(self) -> int:
         config = self.instance.get_concurrency_config().run_queue_config
@@ -200,12 +217,19 @@ class Dispatcher:
         return slots if slots >= 0 else 100
 
 
-def claim_run(record: dg.RunRecord, retried: set[str | None], *, retries: bool) -> ClaimRun:
+def claim_run(
+    record: dg.RunRecord,
+    retried: set[str | None],
+    *,
+    retries: bool,
+    turns: Mapping[str, datetime | None],
+) -> ClaimRun:
     """A run as far as a claim's fate depends on it.
 
     Args:
         retried: Runs that have been launched again.
         retries: Whether Dagster launches runs of lost workers again.
+        turns: Runs in the line for a pool: when their turn came, None while they wait for it.
     """
     run = record.dagster_run
     will_retry = run.tags.get("dagster/will_retry")
@@ -213,10 +237,12 @@ def claim_run(record: dg.RunRecord, retried: set[str | None], *, retries: bool) 
         # Dagster writes the tag a moment after the status: a tick in between must not give the jobs to others.
         will_retry = "true"
     since = record.update_timestamp
+    since = since if since.tzinfo else since.replace(tzinfo=UTC)
     if run.status is dg.DagsterRunStatus.STARTED or run.status is dg.DagsterRunStatus.CANCELING:
         state = RunState.WORKING
         if record.start_time:
             since = datetime.fromtimestamp(record.start_time, UTC)
+        since = max(since, turns.get(run.run_id) or since)
     elif run.status in _LIVE:
         state = RunState.WAITING
     elif run.status is dg.DagsterRunStatus.CANCELED:
@@ -225,4 +251,5 @@ def claim_run(record: dg.RunRecord, retried: set[str | None], *, retries: bool) 
         state = RunState.WILL_RETRY
     else:
         state = RunState.ENDED
-    return ClaimRun(run_id=run.run_id, state=state, since=since if since.tzinfo else since.replace(tzinfo=UTC))
+    waits_for_turn = turns.get(run.run_id, since) is None
+    return ClaimRun(run_id=run.run_id, state=state, since=since, waits_for_turn=waits_for_turn)

@@ -61,9 +61,15 @@ _TASK_RULES = (
         "The presigned URL had expired or was refused; the next attempt signs a new one.",
     ),
     _rule(
-        r"FileNotFoundException|NoSuchKey|Status Code: 404|response code:? ?\[?404\b",
+        # Of a URL: Java says the same of every local file that it cannot open, whatever the reason.
+        r"FileNotFoundException: \w+://|NoSuchKey|Status Code: 404|response code:? ?\[?404\b",
         DruidRejected,
         "The cleaned object is gone from the bucket: replay the file.",
+    ),
+    _rule(
+        r"OutOfMemory|No space left|Too many open files",
+        TaskFailed,
+        "The Druid worker ran out of memory, disk or open files: give it more.",
     ),
     _rule(
         r"trying to read uri",
@@ -72,7 +78,6 @@ _TASK_RULES = (
     ),
     _rule(r"locks? |revoked", TaskFailed, "Another task held the same time; the next attempt waits its turn."),
     _rule(r"disappeared on the worker|Canceled|cancell?ed|shut ?down", TaskFailed, "The worker was lost or stopped."),
-    _rule(r"OutOfMemory|No space left", TaskFailed, "The Druid worker ran out of memory or disk: give it more."),
 )
 
 

@@ -123,12 +123,14 @@ class ClaimRun:
     """A run that carries a claim's token.
 
     Attributes:
-        since: When it reached this state (aware).
+        since: When it reached this state, or when the turn came that it had waited for (aware).
+        waits_for_turn: It works, and its next op waits until fewer others do the same.
     """
 
     run_id: str
     state: RunState
     since: datetime
+    waits_for_turn: bool = False
 
 
 class Fate(StrEnum):
@@ -168,7 +170,11 @@ def judge_claim(
     working = [run for run in runs if run.state is RunState.WORKING]
     if working:
         heard = max([run.since for run in working] + ([claim.heartbeat_at] if claim.heartbeat_at else []))
-        if now - heard <= heartbeat_limit:
+        # A retry that begins with an op that waits has no lease yet to beat for. Dead or alive: when its turn comes, it
+        # takes it or is found out.
+        if now - heard <= heartbeat_limit or any(
+            run.waits_for_turn and run.run_id not in claim.lease_runs for run in working
+        ):
             return Judgement(fate=Fate.KEEP)
         silent = int((now - heard).total_seconds())
         return Judgement(

@@ -10,6 +10,7 @@ from ingestion_pipeline.defs.sensors import discover_tick
 from ingestion_pipeline.errors import ConfigurationError, S3Unavailable
 from ingestion_pipeline.stages.discover import Found
 from ingestion_pipeline_tests.defs.conftest import CONTRACT, Site
+from ingestion_pipeline_tests.guarded_bucket import denied
 
 TODAY = datetime.now(UTC).date()
 
@@ -156,6 +157,19 @@ def test_a_hostile_name_harms_nobody_else_not_even_when_it_is_looked_at_again(si
     look(site)
     look(site)
     assert late in jobs(site)
+
+
+def test_an_object_that_may_not_be_read_ends_no_tick_and_is_found_out_by_its_run(site: Site) -> None:
+    other = f"{site.name}b"
+    name = f"uploads/{site.name}/{other}/{TODAY}/id/a.csv"
+    site.bucket.put(name, b"x")
+    with denied(site.bucket, f"uploads/{site.name}/{other}/"):
+        look(site)
+        site.contract(other, CONTRACT + "live_from: 2020-01-01T00:00:00Z\n")
+        ordinary = site.put()
+        assert look(site).new == 2
+    assert jobs(site) == {ordinary}
+    assert site.row_of(name)["status"] == "pending"
 
 
 def test_looking_again_at_many_unmatched_objects_stays_within_the_tick(site: Site) -> None:

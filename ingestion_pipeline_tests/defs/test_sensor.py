@@ -1,13 +1,17 @@
 """The uploads sensor as a state machine: what becomes of an upload, whatever becomes of ticks and runs."""
 
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from dagster import DagsterRunStatus as Run
 
-from ingestion_pipeline.defs.batch import now
+from ingestion_pipeline.defs.batch import ORIGIN_TAG, now
 from ingestion_pipeline.defs.dispatcher import Dispatcher
+from ingestion_pipeline.defs.submit_op import DRUID_POOL
 from ingestion_pipeline.domain.job import Outcome
 from ingestion_pipeline.errors import DruidUnavailable
 from ingestion_pipeline_tests.defs.conftest import Site, token_of
@@ -112,6 +116,63 @@ def test_a_run_whose_worker_died_after_its_last_file_ends_and_frees_its_slot(sit
     assert site.row_of(key)["outcome"] == "empty"
 
 
+@pytest.fixture
+def line(site: Site) -> Iterator[Callable[[dg.DagsterRun], None]]:
+    """Puts a run into the line for Druid's pool; it is its turn once the run `other`, which holds the pool, ends."""
+    storage = site.instance.event_log_storage
+    storage.set_concurrency_slots(DRUID_POOL, 1)
+    there = ["other"]
+
+    def join(run: dg.DagsterRun) -> None:
+        there.append(run.run_id)
+        assert not storage.claim_concurrency_slot(DRUID_POOL, run.run_id, "submit").is_claimed
+
+    assert storage.claim_concurrency_slot(DRUID_POOL, "other", "submit").is_claimed
+    yield join
+    for run_id in there:
+        storage.free_concurrency_slots_for_run(run_id)
+
+
+def test_a_run_that_has_only_to_report_may_wait_for_its_turn_in_druids_pool(
+    site: Site, line: Callable[[dg.DagsterRun], None]
+) -> None:
+    site.put()
+    (request,) = site.tick().run_requests
+    run = site.run_of(request, Run.STARTED)
+    (job,) = site.world.take(token_of(request), run.run_id)
+    site.world.now = now()
+    site.world.complete(job, Outcome.DUPLICATE)
+    line(run)
+
+    site.tick(heartbeat_limit_seconds=-1)
+    assert site.run_status(run) is Run.STARTED
+
+    site.instance.event_log_storage.free_concurrency_slots_for_run("other")
+    site.tick()
+    assert site.run_status(run) is Run.FAILURE, "it was its turn, and it did not take it: its worker is dead"
+
+
+def test_a_retry_that_begins_with_an_op_of_druids_pool_may_wait_for_its_turn(
+    site: Site, line: Callable[[dg.DagsterRun], None]
+) -> None:
+    key = site.put()
+    (request,) = site.tick().run_requests
+    first = site.run_of(request, Run.STARTED)
+    (job,) = site.world.take(token_of(request), first.run_id)
+    site.instance.report_run_failed(first)
+    retry = site.run_of(request, Run.STARTED)
+    line(retry)
+
+    site.tick(heartbeat_limit_seconds=-1)
+    assert site.run_status(retry) is Run.STARTED
+    assert site.row_of(key)["lease_epoch"] == job.lease_epoch
+
+    site.instance.event_log_storage.free_concurrency_slots_for_run("other")
+    site.tick()
+    assert site.run_status(retry) is Run.FAILURE, "it was its turn, and it did not take it: its worker is dead"
+    assert site.row_of(key)["lease_epoch"] == job.lease_epoch + 1
+
+
 def test_while_druid_is_away_nothing_is_launched_and_everybody_is_told(site: Site) -> None:
     site.druid.problem = "the broker at http://127.0.0.1:1 does not answer"
     key = site.put()
@@ -144,16 +205,38 @@ def test_while_druid_is_away_a_file_that_was_given_back_is_told_a_time_that_is_t
     assert site.row_of(key)["waiting_reason"] == "Druid is away."
 
 
-def test_no_more_runs_than_twice_the_slots_are_queued(site: Site) -> None:
-    with dg.DagsterInstance.ephemeral() as busy:
-        site.instance = busy
-        for _ in range(20):
-            busy.create_run_for_job(site.defs.resolve_job_def(f"ingest_{site.name}"), status=Run.STARTING)
-        key = site.put()
-        result = site.tick()
-        assert result.run_requests == []
-        assert "20 runs are queued or started" in result.skip_message
-        assert site.row_of(key)["claim_token"] is None, "unclaimed, so that what comes meanwhile joins its batch"
+@pytest.fixture
+def busy(site: Site) -> Iterator[dg.DagsterInstance]:
+    """An instance of the site's own, to be filled with runs."""
+    with dg.DagsterInstance.ephemeral() as made:
+        site.instance = made
+        yield made
+
+
+def test_no_more_runs_than_twice_the_slots_are_queued(site: Site, busy: dg.DagsterInstance) -> None:
+    for _ in range(20):
+        busy.create_run_for_job(
+            site.defs.resolve_job_def(f"ingest_{site.name}"), status=Run.STARTING, tags={ORIGIN_TAG: "sensor"}
+        )
+    key = site.put()
+    result = site.tick()
+    assert result.run_requests == []
+    assert "20 of its own runs are queued or started" in result.skip_message
+    assert site.row_of(key)["claim_token"] is None, "unclaimed, so that what comes meanwhile joins its batch"
+
+
+def test_a_backfill_of_a_year_does_not_keep_new_files_from_being_launched(site: Site, busy: dg.DagsterInstance) -> None:
+    job = site.defs.resolve_job_def(f"ingest_{site.name}")
+    for number in range(60):
+        busy.create_run_for_job(job, status=Run.STARTED if number < 4 else Run.STARTING, tags={"dagster/backfill": "b"})
+    site.put()
+    assert len(site.tick().run_requests) == 1
+
+
+def test_backfills_leave_a_run_slot_to_new_files() -> None:
+    runs = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())["concurrency"]["runs"]
+    limits = {limit["key"]: limit["limit"] for limit in runs["tag_concurrency_limits"] if "value" not in limit}
+    assert limits["dagster/backfill"] < runs["max_concurrent_runs"]
 
 
 def test_a_second_tick_beside_a_working_one_does_nothing(site: Site) -> None:

@@ -16,6 +16,7 @@ from ingestion_pipeline.domain.job import Lane, Outcome
 from ingestion_pipeline.errors import Unproved, UnreadableFile
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline_tests.defs.conftest import Site, token_of
+from ingestion_pipeline_tests.guarded_bucket import denied
 from ingestion_pipeline_tests.ledger import lease_of
 
 TODAY = datetime.now(UTC).date()
@@ -103,6 +104,14 @@ def test_keys_that_cannot_be_loaded_here_are_told_one_by_one(site: Site) -> None
     assert f"belongs to {site.name}b; launch that asset" in notes
     assert f"belongs to partition {TODAY.replace(year=2021)}" in notes
     assert "No contract claims 'nobody/claims.this'" in notes
+
+
+def test_a_key_that_may_not_be_read_is_told_and_stops_no_other(site: Site) -> None:
+    refused, good = site.put("refused.csv"), site.put("good.csv")
+    with denied(site.bucket, refused):
+        keys, notes, _ = run(site, refused, good)
+    assert keys == [good]
+    assert f"{refused} may not be read" in notes
 
 
 def test_a_loaded_key_does_nothing_and_names_replay(site: Site) -> None:

@@ -28,4 +28,4 @@ def test_a_failed_run_counts_as_ended_only_once_nobody_retries_it(
     moment = datetime(2024, 5, 1, tzinfo=UTC)
     record = dg.RunRecord(storage_id=1, dagster_run=run, create_timestamp=moment, update_timestamp=moment)
     retried: set[str | None] = {"a-run"} if launched_again else set()
-    assert claim_run(record, retried, retries=retries).state is state
+    assert claim_run(record, retried, retries=retries, turns={}).state is state

@@ -1,21 +1,32 @@
 """The bucket adapter against the real S3 server."""
 
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import obstore
 import pytest
 
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.errors import ConfigurationError, ObjectMissing, ObjectSuperseded, S3Unavailable, UnreadableFile
+from ingestion_pipeline.errors import (
+    ConfigurationError,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectSuperseded,
+    S3Unavailable,
+    UnreadableFile,
+)
 from ingestion_pipeline_tests.conftest import S3Access
+from ingestion_pipeline_tests.guarded_bucket import denied, s3_stub
 
 MakeStore = Callable[..., ObjectStore]
 
 
 @pytest.fixture
 def make_store(s3: S3Access) -> MakeStore:
-    def make(**overrides: str) -> ObjectStore:
-        values = {
+    def make(**overrides: Any) -> ObjectStore:
+        values: dict[str, Any] = {
             "bucket": s3.bucket,
             "endpoint_url": s3.endpoint_url,
             "region": s3.region,
@@ -71,6 +82,61 @@ def test_a_replaced_object_is_superseded_and_a_deleted_one_missing(store: Object
     assert store.head(key) is None
 
 
+@pytest.mark.parametrize(
+    ("size_bytes", "requests"),
+    [
+        pytest.param(0, 2, id="empty: has no range, so it is asked for twice"),
+        pytest.param(1, 1, id="one byte"),
+        pytest.param(999, 1, id="a range but one byte"),
+        pytest.param(1000, 1, id="a range"),
+        pytest.param(1001, 2, id="a range and one byte"),
+        pytest.param(3000, 3, id="three ranges"),
+    ],
+)
+def test_an_object_is_read_whole_in_as_few_ranges_as_it_has(
+    store: ObjectStore, prefix: str, monkeypatch: pytest.MonkeyPatch, size_bytes: int, requests: int
+) -> None:
+    data = bytes(n % 251 for n in range(size_bytes))
+    store.put(f"{prefix}object", data)
+    asked: list[str] = []
+    get = obstore.get
+
+    def counted(*args: Any, **options: Any) -> Any:
+        asked.append(args[1])
+        return get(*args, **options)
+
+    monkeypatch.setattr(obstore, "get", counted)
+
+    assert b"".join(store.read(f"{prefix}object", range_bytes=1000)) == data
+    assert len(asked) == requests
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a version that was named", "the version that was begun with"])
+def test_a_version_that_is_replaced_while_it_is_read_is_superseded(
+    store: ObjectStore, prefix: str, named: bool
+) -> None:
+    key = f"{prefix}object"
+    store.put(key, b"1" * 2000)
+    first = store.head(key)
+    assert first is not None
+    chunks = store.read(key, if_match=first.etag if named else None, range_bytes=1000)
+    assert next(chunks) == b"1" * 1000
+
+    store.put(key, b"2" * 2000)
+
+    with pytest.raises(ObjectSuperseded):
+        next(chunks)
+
+
+def test_a_reader_may_take_longer_over_an_object_than_a_request_may_last(make_store: MakeStore, prefix: str) -> None:
+    make_store().put(f"{prefix}object", bytes(24 * 1024 * 1024))
+    read = 0
+    for chunk in make_store(request_seconds=0.5).read(f"{prefix}object"):
+        time.sleep(0.6)
+        read += len(chunk)
+    assert read == 24 * 1024 * 1024
+
+
 def test_a_writer_that_fails_leaves_no_object(store: ObjectStore, prefix: str) -> None:
     key = f"{prefix}broken"
 
@@ -108,6 +174,61 @@ def test_wrong_surroundings_are_one_clear_error(
 
     assert "wrong" not in str(raised.value)
     assert "http" not in str(raised.value)
+
+
+@pytest.fixture
+def guarded(make_store: MakeStore) -> Iterator[ObjectStore]:
+    """A bucket whose policy lets everything be listed, and nothing under `denied/` be read."""
+    store = make_store(bucket="guarded-bucket")
+    store.ensure_bucket()
+    with denied(store, "denied/"):
+        yield store
+
+
+READERS: dict[str, Callable[[ObjectStore, str], Any]] = {
+    "head": lambda store, key: store.head(key),
+    "read": lambda store, key: list(store.read(key)),
+    "get": lambda store, key: store.get(key),
+}
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+def test_an_object_that_may_not_be_read_is_an_error_of_that_object_alone(
+    guarded: ObjectStore, reader: Callable[[ObjectStore, str], Any]
+) -> None:
+    for key in ("denied/a.csv", "open/a.csv"):
+        guarded.put(key, b"hello")
+
+    with pytest.raises(ObjectDenied, match="may not be read"):
+        reader(guarded, "denied/a.csv")
+    assert reader(guarded, "open/a.csv")
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+@pytest.mark.parametrize(
+    ("overrides", "error", "says"),
+    [
+        pytest.param({"secret_access_key": "wrong"}, ConfigurationError, "refuses these credentials", id="secret"),
+        pytest.param({"endpoint_url": "http://127.0.0.1:9"}, S3Unavailable, "does not answer", id="no server"),
+    ],
+)
+def test_an_object_of_a_bucket_that_does_not_answer_is_not_blamed(
+    make_store: MakeStore,
+    reader: Callable[[ObjectStore, str], Any],
+    overrides: dict[str, str],
+    error: type[Exception],
+    says: str,
+) -> None:
+    with pytest.raises(error, match=says):
+        reader(make_store(**overrides), "any.csv")
+
+
+def test_an_archived_object_says_that_it_must_be_restored(make_store: MakeStore) -> None:
+    archived = "<Error><Code>InvalidObjectState</Code><Message>The operation is not valid</Message></Error>"
+    with s3_stub({"/bucket/a.csv": (403, archived), "/bucket": (200, "<ListBucketResult/>")}) as endpoint_url:
+        store = make_store(endpoint_url=endpoint_url, bucket="bucket")
+        with pytest.raises(ObjectDenied, match="archive"):
+            list(store.read("a.csv"))
 
 
 def test_a_signed_url_reads_that_object_alone(store: ObjectStore, prefix: str) -> None:

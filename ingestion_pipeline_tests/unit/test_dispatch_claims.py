@@ -18,19 +18,21 @@ def ago(span: timedelta) -> datetime:
     return NOW - span
 
 
-def claim(*, claimed: timedelta = timedelta(hours=1), beat: timedelta | None = None) -> Claim:
+def claim(
+    *, claimed: timedelta = timedelta(hours=1), beat: timedelta | None = None, lease_runs: tuple[str, ...] = ()
+) -> Claim:
     return Claim(
         token="claim-1",
         claimed_at=ago(claimed),
         heartbeat_at=None if beat is None else ago(beat),
         jobs=3,
-        lease_runs=(),
+        lease_runs=lease_runs,
         tries=0,
     )
 
 
-def run(state: RunState, since: timedelta = MOMENT, run_id: str = "run-1") -> ClaimRun:
-    return ClaimRun(run_id=run_id, state=state, since=ago(since))
+def run(state: RunState, since: timedelta = MOMENT, run_id: str = "run-1", *, waits_for_turn: bool = False) -> ClaimRun:
+    return ClaimRun(run_id=run_id, state=state, since=ago(since), waits_for_turn=waits_for_turn)
 
 
 def judge(of: Claim, *runs: ClaimRun) -> Judgement:
@@ -58,6 +60,21 @@ CASES = {
         claim(beat=LONG),
         [run(RunState.WILL_RETRY, LONG), run(RunState.WORKING, MOMENT, "run-2")],
         Fate.KEEP,
+    ),
+    "its retry waits for its turn before it has taken anything, for hours": (
+        claim(beat=LONG, lease_runs=("run-1",)),
+        [run(RunState.ENDED, LONG), run(RunState.WORKING, LONG, "run-2", waits_for_turn=True)],
+        Fate.KEEP,
+    ),
+    "its retry does not take its turn": (
+        claim(beat=LONG, lease_runs=("run-1",)),
+        [run(RunState.ENDED, LONG), run(RunState.WORKING, HEARTBEAT_LIMIT + MOMENT, "run-2")],
+        Fate.FENCE,
+    ),
+    "its run fell silent while it waits for its turn": (
+        claim(beat=HEARTBEAT_LIMIT + MOMENT, lease_runs=("run-1",)),
+        [run(RunState.WORKING, LONG, waits_for_turn=True)],
+        Fate.FENCE,
     ),
     "its run died and is to be tried again": (claim(), [run(RunState.WILL_RETRY, RETRY_LIMIT)], Fate.KEEP),
     "the promised retry never came": (claim(), [run(RunState.WILL_RETRY, RETRY_LIMIT + MOMENT)], Fate.RELEASE),

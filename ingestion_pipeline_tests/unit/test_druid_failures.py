@@ -124,6 +124,15 @@ def test_a_signature_that_druids_cut_tore_from_its_url_is_not_kept() -> None:
         ("java.lang.ISE: Segments not covered by locks, revoked=true", TaskFailed),
         ("java.lang.OutOfMemoryError: Java heap space", TaskFailed),
         ("java.io.IOException: No space left on device", TaskFailed),
+        ("java.io.FileNotFoundException: /tmp/druid/task/ing-1/x.smoosh (No space left on device)", TaskFailed),
+        ("java.io.FileNotFoundException: /tmp/druid/task/ing-1/x.smoosh (Too many open files)", TaskFailed),
+        ("java.io.FileNotFoundException: /tmp/druid/task/ing-1/x.smoosh (Permission denied)", TaskFailed),
+        ("java.io.FileNotFoundException: /tmp/druid/task/ing-1/x.smoosh (No such file or directory)", TaskFailed),
+        (
+            "RuntimeException: trying to read uri: http://h/k Caused by: FileNotFoundException: http://h/k",
+            DruidRejected,
+        ),
+        ("java.io.FileNotFoundException: s3a://bucket/k", DruidRejected),
         ("Access key cannot be null.", ConfigurationError),
         ("AmazonS3Exception: The request signature ... (Status Code: 403; Error Code: SignatureDoesNotMatch)", None),
         (
@@ -137,6 +146,11 @@ def test_a_signature_that_druids_cut_tore_from_its_url_is_not_kept() -> None:
 )
 def test_a_failed_tasks_text_decides_on_another_try(text: str | None, error: Any) -> None:
     assert type(classify_task_failure("ing-1", text)) is (error or ConfigurationError)
+
+
+def test_a_worker_that_cannot_open_files_is_not_taken_for_a_bucket_out_of_reach() -> None:
+    text = "Error occurred while trying to read uri: http://h/k\nCaused by: SocketException: Too many open files"
+    assert "worker ran out of" in classify_task_failure("ing-1", text).hint
 
 
 FINISHED = {"processed": 7, "processedBytes": 70, "processedWithError": 1, "thrownAway": 2, "unparseable": 3}
