@@ -25,7 +25,8 @@ def data_dir() -> Path:
 class Settings(BaseSettings):
     """All settings; see ``docs/reference/settings.md`` for the table that people read."""
 
-    model_config = SettingsConfigDict(env_prefix="INGESTION_", extra="ignore", frozen=True)
+    # A variable that is set to nothing is not set: files of variables name what they leave out (`.env.example`).
+    model_config = SettingsConfigDict(env_prefix="INGESTION_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     # The ledger
     ledger_url: SecretStr = SecretStr("postgresql+psycopg://pipeline@127.0.0.1:5432/ingestion")

@@ -42,6 +42,20 @@ def test_the_file_that_the_stack_writes_is_read_back_as_it_is(data_dir: Path) ->
     assert found.get_secret_value() == secret
 
 
+def test_an_empty_variable_counts_as_not_set(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGESTION_S3_ENDPOINT_URL", "")
+    monkeypatch.setenv("INGESTION_MAX_TRIES", "")
+    (data_dir / "stack.env").write_text("INGESTION_S3_ACCESS_KEY_ID=\n")
+    assert load_settings() == Settings()
+    assert load_settings().s3_endpoint_url is None
+
+
+def test_the_example_is_read_with_what_it_leaves_empty_not_set(data_dir: Path) -> None:
+    (data_dir / "stack.env").write_bytes((Path(__file__).parents[2] / ".env.example").read_bytes())
+    values = load_settings()
+    assert (values.s3_bucket, values.s3_endpoint_url, values.s3_access_key_id) == ("ingestion", None, None)
+
+
 def test_a_value_of_the_wrong_type_is_named(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGESTION_BATCH_MAX_FILES", "many")
     with pytest.raises(ValidationError, match="batch_max_files"):
