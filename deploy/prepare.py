@@ -15,8 +15,8 @@ from ingestion_pipeline.settings import load_settings
 
 def main() -> int:
     """Prepare all; an error of the tree is told as one line."""
-    settings = load_settings()
     try:
+        settings = load_settings()
         if settings.ledger_owner_url is not None:
             migrate(settings.ledger_owner_url.get_secret_value())
         for bucket in (settings.s3_bucket, os.environ["DRUID_BUCKET"]):

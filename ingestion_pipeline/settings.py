@@ -10,8 +10,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingestion_pipeline.errors import ConfigurationError
 
 DATA_DIR_VARIABLE = "INGESTION_DATA_DIR"
 DEFAULT_DATA_DIR = Path(".ingestion")
@@ -25,7 +27,8 @@ def data_dir() -> Path:
 class Settings(BaseSettings):
     """All settings; see ``docs/reference/settings.md`` for the table that people read."""
 
-    model_config = SettingsConfigDict(env_prefix="INGESTION_", extra="ignore", frozen=True)
+    # A variable that is set to nothing is not set: files of variables name what they leave out (`.env.example`).
+    model_config = SettingsConfigDict(env_prefix="INGESTION_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     # The ledger
     ledger_url: SecretStr = SecretStr("postgresql+psycopg://pipeline@127.0.0.1:5432/ingestion")
@@ -79,7 +82,12 @@ def load_settings() -> Settings:
     """Environment first, then ``stack.env`` of the data directory, then the defaults.
 
     Raises:
-        pydantic.ValidationError: A variable cannot be read as its type; the message names it.
+        ConfigurationError: A variable cannot be read as its type; the message names it.
     """
     stack_env = data_dir() / "stack.env"
-    return Settings(_env_file=stack_env if stack_env.is_file() else None)
+    try:
+        return Settings(_env_file=stack_env if stack_env.is_file() else None)
+    except ValidationError as error:
+        # The message of pydantic repeats the value, which may be a secret.
+        names = ", ".join(f"INGESTION_{str(entry['loc'][0]).upper()}" for entry in error.errors())
+        raise ConfigurationError(f"Settings cannot be read: {names}.", hint="Check these variables.") from None

@@ -83,7 +83,8 @@ def _read(path: Path) -> _Read:
         raw = path.read_bytes()
         data, lines, problems = _parse(raw.decode("utf-8"))
     except OSError as error:
-        return _Read(None, _error(path, [Problem("", f"the file cannot be read: {error.strerror}")], {}), {})
+        hint = "Give the path of a contract or a directory of contracts that this user may read."
+        return _Read(None, _error(path, [Problem("", f"the file cannot be read: {error.strerror}", hint)], {}), {})
     except UnicodeDecodeError:
         return _Read(None, _error(path, [Problem("", "the file is not UTF-8 text")], {}), {})
     except yaml.YAMLError as error:

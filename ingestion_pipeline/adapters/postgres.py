@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ingestion_pipeline.errors import LedgerUnavailable
+from ingestion_pipeline.errors import ConfigurationError, LedgerUnavailable
 
 if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_attempts import Attempts
@@ -30,16 +30,24 @@ CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 60
 
 
+# What PostgreSQL says of a table or a column that is not there.
+_NOT_MIGRATED = frozenset({"42P01", "42703"})
+
+
 class Ledger:
     """The ledger's entry point; cheap to make, connects on first use.
 
     Args:
         url: SQLAlchemy URL of role `pipeline`, ``postgresql+psycopg://...``.
+
+    Raises:
+        ConfigurationError: It is no such URL.
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(
+        self.engine = engine_of(
             url,
+            setting="INGESTION_LEDGER_URL",
             pool_size=4,
             pool_pre_ping=True,
             connect_args={
@@ -89,9 +97,33 @@ class Ledger:
         return Jobs(self.engine)
 
 
+def engine_of(url: str, *, setting: str, **options: Any) -> sa.Engine:
+    """SQLAlchemy's engine for a URL that an operator wrote; nothing is connected.
+
+    Args:
+        setting: The variable that has the URL, for the message; the URL has a password and is never repeated.
+
+    Raises:
+        ConfigurationError: It is no URL of a PostgreSQL database, or has a password that ends in the middle.
+    """
+    try:
+        made = sa.make_url(url)
+        # A bare "@" ends the password for SQLAlchemy; the driver would take the rest for a host, and show it.
+        cut = "@" in url and made.host != sa.make_url(f"{made.drivername}://{url.rpartition('@')[2]}").host
+        if made.get_backend_name() == "postgresql" and not cut:
+            return sa.create_engine(made, **options)
+    except (sa.exc.ArgumentError, ValueError, ImportError):
+        pass  # the texts of these errors repeat parts of the URL
+    raise ConfigurationError(
+        f"{setting} is not the address of a PostgreSQL database.",
+        hint="Write postgresql+psycopg://ROLE:PASSWORD@HOST:PORT/DATABASE; in a password write %40 for @, %2F for /, "
+        "%3F for ? and %25 for %.",
+    )
+
+
 @contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction; what PostgreSQL's absence raises becomes LedgerUnavailable."""
+    """One transaction; PostgreSQL's absence becomes LedgerUnavailable, that of the tables ConfigurationError."""
     try:
         with engine.begin() as connection:
             yield connection
@@ -99,6 +131,14 @@ def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
         reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
         raise LedgerUnavailable(
             f"The ledger's database does not answer: {reason}.", hint="Is PostgreSQL running and reachable?"
+        ) from error
+    except sa.exc.ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) not in _NOT_MIGRATED:
+            raise
+        raise ConfigurationError(
+            f"The ledger's database lacks what this version needs: {str(error.orig).splitlines()[0]}.",
+            hint="Migrate it: `docker compose run --rm prepare`, or `migrate` as in "
+            "docs/how-to/connect-your-own-services.md; `ingestion-pipeline up` migrates the database that it starts.",
         ) from error
 
 

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from ingestion_pipeline.adapters.postgres import engine_of
 from ingestion_pipeline.errors import ConfigurationError, LedgerUnavailable
 
 
@@ -23,9 +24,9 @@ def migrate(owner_url: str, *, revision: str = "head") -> None:
 
     Raises:
         LedgerUnavailable: PostgreSQL does not answer.
-        ConfigurationError: The owner may not do what the migration needs.
+        ConfigurationError: It is no such URL, or the owner may not do what the migration needs.
     """
-    engine = sa.create_engine(owner_url)
+    engine = engine_of(owner_url, setting="INGESTION_LEDGER_OWNER_URL")
     try:
         with engine.begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ingestion-pipeline migrations'))"))

@@ -7,13 +7,14 @@ drops the slash of folder markers, and boto3's own parser takes several times as
 credentials that are wrong, a bucket that is absent, a server that does not answer.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
 import obstore
@@ -42,6 +43,9 @@ READ_RANGE_BYTES = 8 * 1024 * 1024
 _REFUSED = (obstore_errors.PermissionDeniedError, obstore_errors.UnauthenticatedError)
 _PUT_PIECE_BYTES = 1024 * 1024
 _PUT_PARTS_FROM_BYTES = 8 * 1024 * 1024
+# Shorter than the ten minutes that botocore at least leaves on credentials of a role.
+_CREDENTIALS_FOR = timedelta(minutes=8)
+_ADDRESS = re.compile(r"https?://[^\s/?#]+(/\S*)?", re.IGNORECASE)
 
 
 class ObjectStore:
@@ -67,9 +71,7 @@ class ObjectStore:
         self.bucket = bucket
         self._endpoint_url, self._region = endpoint_url, region
         self._access_key_id, self._secret_access_key = access_key_id, secret_access_key
-        self._request_seconds = request_seconds
-        self._store = self._connect(endpoint_url)
-        self._signer = self._connect(druid_endpoint_url) if druid_endpoint_url else self._store
+        self._druid_endpoint_url, self._request_seconds = druid_endpoint_url, request_seconds
         self.list_calls = 0
 
     @classmethod
@@ -85,12 +87,26 @@ class ObjectStore:
             druid_endpoint_url=settings.s3_druid_endpoint_url,
         )
 
-    def _connect(self, endpoint_url: str | None) -> S3Store:
+    @cached_property
+    def _store(self) -> S3Store:
+        return self._connect(self._endpoint_url, "INGESTION_S3_ENDPOINT_URL")
+
+    @cached_property
+    def _signer(self) -> S3Store:
+        if not self._druid_endpoint_url:
+            return self._store
+        return self._connect(self._druid_endpoint_url, "INGESTION_S3_DRUID_ENDPOINT_URL")
+
+    def _connect(self, endpoint_url: str | None, setting: str) -> S3Store:
         config: dict[str, Any] = {"region": self._region}
         if endpoint_url:
+            _require_address(endpoint_url, setting)
             config |= {"endpoint": endpoint_url, "virtual_hosted_style_request": False}
         if self._access_key_id:
+            self._require_both_keys()
             config |= {"access_key_id": self._access_key_id, "secret_access_key": self._secret_access_key}
+        else:
+            config["credential_provider"] = self._found_credentials()
         return S3Store(
             self.bucket,
             client_options={"allow_http": True, "connect_timeout": "5s", "timeout": f"{self._request_seconds}s"},
@@ -116,12 +132,13 @@ class ObjectStore:
         import requests
 
         self.list_calls += 1
-        url = self._boto.generate_presigned_url(
-            "list_objects_v2",
-            # Keys come URL-encoded: XML cannot carry control characters.
-            Params={"Bucket": self.bucket, "Prefix": prefix, "StartAfter": after, "EncodingType": "url"},
-            ExpiresIn=60,
-        )
+        with self._boto_errors():
+            url = self._boto.generate_presigned_url(
+                "list_objects_v2",
+                # Keys come URL-encoded: XML cannot carry control characters.
+                Params={"Bucket": self.bucket, "Prefix": prefix, "StartAfter": after, "EncodingType": "url"},
+                ExpiresIn=60,
+            )
         try:
             answer = self._http.get(url, timeout=(5, 30))
         except requests.RequestException as error:
@@ -137,11 +154,40 @@ class ObjectStore:
         return requests.Session()
 
     @cached_property
-    def _boto(self) -> Any:
+    def _session(self) -> Any:
+        # Where no keys are set, this session finds credentials for both libraries: object_store knows no profiles.
         import boto3
+
+        return boto3.Session()
+
+    def _found_credentials(self) -> Callable[[], dict[str, Any]]:
+        """For object_store, which asks again before they expire; botocore renews them earlier by itself."""
+        from botocore.exceptions import NoCredentialsError
+
+        with self._boto_errors():
+            credentials = self._session.get_credentials()
+            if credentials is None:
+                raise NoCredentialsError
+
+        def present() -> dict[str, Any]:
+            keys = credentials.get_frozen_credentials()
+            return {
+                "access_key_id": keys.access_key,
+                "secret_access_key": keys.secret_key,
+                "token": keys.token,
+                "expires_at": datetime.now(UTC) + _CREDENTIALS_FOR,
+            }
+
+        return present
+
+    @cached_property
+    def _boto(self) -> Any:
         from botocore.config import Config
 
-        return boto3.client(
+        if self._endpoint_url:
+            _require_address(self._endpoint_url, "INGESTION_S3_ENDPOINT_URL")
+        self._require_both_keys()
+        return self._session.client(
             "s3",
             endpoint_url=self._endpoint_url,
             region_name=self._region,
@@ -249,18 +295,50 @@ class ObjectStore:
 
     def ensure_bucket(self) -> bool:
         """Make the bucket when it is absent; True when it was made."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import ClientError
 
         try:
-            if any(bucket.get("Name") == self.bucket for bucket in self._boto.list_buckets().get("Buckets", [])):
-                return False
-            self._boto.create_bucket(Bucket=self.bucket)
+            with self._boto_errors():
+                if any(bucket.get("Name") == self.bucket for bucket in self._boto.list_buckets().get("Buckets", [])):
+                    return False
+                self._boto.create_bucket(Bucket=self.bucket)
         except ClientError as error:
             reason = error.response.get("Error", {}).get("Message") or "refused"
             raise ConfigurationError(f"Bucket {self.bucket} cannot be made: {reason}.") from error
-        except BotoCoreError as error:
-            raise S3Unavailable(f"The S3 server does not answer: {type(error).__name__}.") from error
         return True
+
+    def _require_both_keys(self) -> None:
+        if bool(self._access_key_id) != bool(self._secret_access_key):
+            raise ConfigurationError(
+                "Of the two keys for S3 one is missing.",
+                hint="Set both INGESTION_S3_ACCESS_KEY_ID and INGESTION_S3_SECRET_ACCESS_KEY, or neither.",
+            )
+
+    @contextmanager
+    def _boto_errors(self) -> Iterator[None]:
+        """Errors of botocore's own: no credentials, a profile that does not exist, a server that does not answer."""
+        from botocore import exceptions as boto_errors
+
+        try:
+            yield
+        except boto_errors.NoCredentialsError as error:
+            raise ConfigurationError(
+                f"There are no credentials for bucket {self.bucket}.",
+                hint="Set INGESTION_S3_ACCESS_KEY_ID and INGESTION_S3_SECRET_ACCESS_KEY, or give the process a role.",
+            ) from error
+        except (
+            boto_errors.HTTPClientError,
+            boto_errors.ConnectionError,
+            boto_errors.CredentialRetrievalError,
+            boto_errors.MetadataRetrievalError,
+        ) as error:
+            raise S3Unavailable(f"The S3 server does not answer: {type(error).__name__}.") from error
+        except (boto_errors.BotoCoreError, ValueError) as error:
+            # The text may repeat an address with user and password.
+            raise ConfigurationError(
+                f"Bucket {self.bucket} cannot be reached with these settings: {type(error).__name__}.",
+                hint="Check the variables INGESTION_S3_* and AWS_*.",
+            ) from _without_signature(error)
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -310,6 +388,11 @@ class ObjectStore:
             return ObjectMissing(
                 f"{self.url(key)} does not exist (any more).", hint="Upload it again if it is still wanted."
             )
+        if "credential provider" in text:
+            return S3Unavailable(
+                f"The credentials for bucket {self.bucket} cannot be renewed.",
+                hint="It is tried again by itself; if this stays, look at the role or profile of the process.",
+            )
         if isinstance(error, _REFUSED) or any(
             code in text for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied")
         ):
@@ -320,6 +403,19 @@ class ObjectStore:
         return S3Unavailable(
             f"The S3 server does not answer for {self.url(key)}: {_reason(text)}.",
             hint="It is tried again by itself; check INGESTION_S3_ENDPOINT_URL if this stays.",
+        )
+
+
+def _require_address(url: str, setting: str) -> None:
+    """Both libraries fail on what is no address in ways of their own, one of them by a panic."""
+    try:
+        valid = _ADDRESS.fullmatch(url) is not None and urlsplit(url).port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        # The value is not repeated: it may have a user and a password in it.
+        raise ConfigurationError(
+            f"{setting} is not the address of a server.", hint="Write http://HOST:PORT or https://HOST."
         )
 
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ingestion_pipeline.errors import ConfigurationError
 from ingestion_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -70,19 +69,8 @@ def connected(settings: Settings | None = None) -> Iterator[Connections]:
     Raises:
         ConfigurationError: A setting cannot be read.
     """
-    connections = Connections(settings or _settings())
+    connections = Connections(settings or load_settings())
     try:
         yield connections
     finally:
         connections.close()
-
-
-def _settings() -> Settings:
-    from pydantic import ValidationError
-
-    try:
-        return load_settings()
-    except ValidationError as error:
-        # The message of pydantic repeats the value, which may be a secret.
-        names = ", ".join(f"INGESTION_{str(entry['loc'][0]).upper()}" for entry in error.errors())
-        raise ConfigurationError(f"Settings cannot be read: {names}.", hint="Check these variables.") from None

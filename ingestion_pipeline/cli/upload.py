@@ -34,7 +34,9 @@ app = typer.Typer()
 
 @app.command()
 def upload(
-    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines, ...; compressed or not.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="Delimited text (CSV, TSV, ...), plain, gzip or zstd.", show_default=False)
+    ],
     *,
     datasource: Annotated[str, typer.Option("--datasource", "-d", help="Whose contract they have to meet.")],
     organization: Annotated[

@@ -70,7 +70,7 @@ def watch(
 
     deadline, ask_at = clock() + timeout_seconds, clock() + NOTICE_SECONDS
     told: Sequence[str] = ()
-    shown: dict[str, str] = {}
+    shown: dict[int, str] = {}
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             state = list(read())
@@ -133,15 +133,16 @@ def _picture(state: Sequence[Watched], notices: Sequence[str], width: int) -> "R
     )
 
 
-def _lines(state: Sequence[Watched], shown: dict[str, str], console: "Console") -> None:
+def _lines(state: Sequence[Watched], shown: dict[int, str], console: "Console") -> None:
     now = datetime.now(UTC)
-    for watched in state:
+    # By position: two files may have one name.
+    for position, watched in enumerate(state):
         if watched.job is None:
             continue
         where = f"{status_text(watched.job)} {step_text(watched.job)}".strip()
-        if shown.get(watched.name) == where:
+        if shown.get(position) == where:
             continue
-        shown[watched.name] = where
+        shown[position] = where
         rows = ""
         if watched.is_final:
             rows = f"  {_rows(watched.job) or 0:,} rows, {watched.job['rows_rejected']:,} rejected"

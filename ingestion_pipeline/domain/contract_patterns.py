@@ -16,8 +16,9 @@ from typing import Self
 
 PLACEHOLDERS = ("organization", "date", "yyyy", "mm", "dd", "job_id", "name")
 UPLOADS_PREFIX = "uploads/"
-# What runs write; no contract may claim it, or the system would load its own output.
-RESERVED_PREFIXES = (UPLOADS_PREFIX, "cleaned/", "quarantine/")
+OWN_PREFIXES = ("cleaned/", "dagster/", "quarantine/")
+"""What runs write: never looked at, and no contract may claim it."""
+RESERVED_PREFIXES = (UPLOADS_PREFIX, *OWN_PREFIXES)
 
 _TOKEN = re.compile(r"\{([^{}]*)\}|(\*\*/?)|(\*)|(\?)|([^{}*?]+)|([{}])")
 _DATE_FORMS = {"date": r"\d{4}-\d{2}-\d{2}", "yyyy": r"\d{4}", "mm": r"\d{2}", "dd": r"\d{2}"}

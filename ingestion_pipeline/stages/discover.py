@@ -21,12 +21,10 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from ingestion_pipeline.domain.contract import Contract, ContractBook
+from ingestion_pipeline.domain.contract_patterns import OWN_PREFIXES
 from ingestion_pipeline.domain.job import Lane
 from ingestion_pipeline.domain.routing import NoRoute, hot_prefixes, route
 from ingestion_pipeline.domain.upload import StoredObject, Upload
-
-OWN_PREFIXES = ("cleaned/", "dagster/", "quarantine/")
-"""What runs write; never looked at."""
 
 PAGE = 1000
 # The last code point: "after everything that starts so".

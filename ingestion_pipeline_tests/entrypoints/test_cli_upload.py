@@ -192,6 +192,12 @@ def test_a_broken_contract_is_explained_with_file_line_and_key(
     assert "`ingestion-pipeline contract check`" in answer.err
 
 
+def test_help_promises_no_format_that_is_not_read(capsys: pytest.CaptureFixture[str]) -> None:
+    told = caller(capsys)("upload", "--help").out
+    assert "Delimited text" in told
+    assert "JSON lines" not in told
+
+
 def test_no_file_is_uploaded_when_one_of_them_is_missing(call: Call, ledger: Ledger, file: Path) -> None:
     before = len(ledger.jobs.latest(limit=10_000))
     answer = call("upload", file, file.with_name("missing.csv"), "-d", "flights", "-o", "acme")

@@ -34,12 +34,12 @@ class Script:
     """States one after the other; time passes only where the watcher sleeps."""
 
     def __init__(self, *states: list[dict[str, Any] | None]) -> None:
-        self.states, self.reads, self.now = states, 0, 0.0
+        self.states, self.reads, self.now, self.name = states, 0, 0.0, "file-{}.csv"
 
     def read(self) -> list[Watched]:
         state = self.states[min(self.reads, len(self.states) - 1)]
         self.reads += 1
-        return [Watched(name=f"file-{number}.csv", put_at=PUT, job=entry) for number, entry in enumerate(state)]
+        return [Watched(name=self.name.format(number), put_at=PUT, job=entry) for number, entry in enumerate(state)]
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -81,6 +81,13 @@ def test_piped_output_has_one_line_per_change_and_no_more() -> None:
         ["processing", "submit", "ingesting"],
         ["completed", "400", "rows,", "25", "rejected"],
     ]
+
+
+def test_files_of_one_name_are_told_apart_when_piped() -> None:
+    script = Script(*[[job("pending"), job("processing")]] * 9, [job("completed"), job("completed")])
+    script.name = "x.csv"
+    _, page = script.watch()
+    assert len(page.strip().splitlines()) == 4
 
 
 def test_a_hindrance_is_told_once_while_it_lasts() -> None:

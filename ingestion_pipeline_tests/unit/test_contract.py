@@ -83,6 +83,7 @@ def test_a_broken_contract_disables_itself_alone(tmp_path):
         ("  n:", "  at:", 8, "columns.at", "twice"),
         ("exports/*.csv", "*.csv", 4, "files.0.pattern", "segment"),
         ("exports/*.csv", "cleaned/*.csv", 4, "files.0.pattern", "cleaned/"),
+        ("exports/*.csv", "dagster/*.csv", 4, "files.0.pattern", "dagster/"),
         ("exports/*.csv", "exports/{day}.csv", 4, "files.0.pattern", "{day}"),
         ("datasource: things", "datasource: others", 1, "datasource", "name"),
         ("columns:", "columns: [", 8, "", "YAML"),

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domain.contract import Contract, ContractBook
+from ingestion_pipeline.domain.contract_patterns import OWN_PREFIXES
 from ingestion_pipeline.domain.job import Lane
 from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import ContractError
 from ingestion_pipeline.stages import discover as stage
 from ingestion_pipeline.stages.discover import (
-    OWN_PREFIXES,
     Cursor,
     Found,
     Limits,
