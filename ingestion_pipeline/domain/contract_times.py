@@ -56,6 +56,7 @@ def format_problem(key: str, form: str, column_type: ColumnType) -> Problem | No
         return Problem(key, str(error).splitlines()[0].rstrip("."), hint)
     if read.dtype != (pl.Date() if column_type == "date" else pl.Datetime("us", zone)):
         return Problem(key, f"'{form}' has an offset that is read in UTC only", "Write %z or %:z for it.")
-    if read.cast(pl.Date).item() != _MOMENT.date():
-        return Problem(key, f"'{form}' tells no year, month and day that can be read", hint)
+    # Without a day, it is the first of the month.
+    if read.cast(pl.Date).item() not in (_MOMENT.date(), _MOMENT.date().replace(day=1)):
+        return Problem(key, f"'{form}' tells no year and month that can be read", hint)
     return None

@@ -232,6 +232,7 @@ def test_a_mistake_in_a_column_is_told(column, key, says):
         {"type": "date", "format": "%d/%m/%y"},
         {"type": "date", "format": "%e %B %Y, %A"},
         {"type": "date", "format": "%Y-%j"},
+        {"type": "date", "format": "%Y-%m"},
         {"type": "date", "format": "%Y-%m-%d %H:%M:%S"},
         {"type": "datetime", "format": "%Y%m%d"},
         {"type": "datetime", "format": "%m/%d/%Y %I:%M %p"},
