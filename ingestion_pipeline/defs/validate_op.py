@@ -241,4 +241,6 @@ class BucketSink:
             key = f"quarantine/{self._base}/rejected.csv"
             self._quarantine = self._stack.enter_context(self._bucket.writer(key))
             self.quarantine_url = self._bucket.url(key)
-        self._quarantine.write(frame.write_csv(include_header=first).encode())
+        buffer = BytesIO()
+        frame.write_csv(buffer, include_header=first)
+        self._quarantine.write(buffer.getbuffer())

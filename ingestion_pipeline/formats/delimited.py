@@ -6,6 +6,7 @@ record ends (`records`), encodings (`text`), what a cell may hold (`stages.valid
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 
 import polars as pl
@@ -266,8 +267,11 @@ def _shown(header: Sequence[str]) -> list[str]:
 
 
 def _original_lines(block: bytes) -> Callable[[pl.Series], pl.Series]:
+    @cache  # the texts are asked for stretch by stretch
+    def lines() -> pl.Series:
+        return pl.Series([block.decode()]).str.split("\n").explode(empty_as_null=True)
+
     def original(rows: pl.Series) -> pl.Series:
-        lines = pl.Series([block.decode()]).str.split("\n").explode(empty_as_null=True)
-        return lines.gather(rows).str.strip_suffix("\r")
+        return lines().gather(rows).str.strip_suffix("\r")
 
     return original

@@ -84,6 +84,36 @@ def test_a_row_that_breaks_several_rules_is_told_each_and_counts_once():
     assert (report.rows_read, report.rows_rejected) == (2, 1)
 
 
+def test_the_text_of_a_row_stands_at_the_first_rule_that_it_breaks_only():
+    _, sink = check(HEADER + "x,100,OK,nan\n" + GOOD + "cut\ny,1,ok,inf\n")
+    (rejected,) = sink.rejects
+    assert rejected.filter(pl.col("row").is_not_null()).select("line", "column", "row").rows() == [
+        (2, "at", "x,100,OK,nan"),
+        (4, "", "cut"),
+        (5, "at", "y,1,ok,inf"),
+    ]
+    assert rejected["line"].to_list() == [2] * 5 + [4] + [5] * 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.sampled_from(["x,100,OK,nan", GOOD.rstrip(), "cut", 'y,1,"a\nb",inf', "x,1,ok,1"]), max_size=30),
+    entries=st.integers(1, 12),
+)
+def test_rejects_come_in_small_frames_and_are_the_same_as_in_one(rows, entries):
+    def rejects() -> list[pl.DataFrame]:
+        return check(HEADER + GOOD + "".join(row + "\n" for row in rows))[1].rejects
+
+    whole = rejects()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingestion_pipeline.stages.validate.rejects.MAX_ENTRIES", entries)
+        parts = rejects()
+    assert len(whole) <= 1
+    assert len(parts) >= len(whole)
+    assert all(part.height <= entries or part.n_unique("line") == 1 for part in parts)
+    assert [row for part in parts for row in part.rows()] == [row for frame in whole for row in frame.rows()]
+
+
 def test_a_rejected_row_claims_no_key():
     _, sink = check(HEADER + "2024-05-01T10:00:00Z,1,ok,nan\n" + GOOD + GOOD)
     assert sink.broken == [(2, "price", "finite"), (4, "n, word", "unique")]

@@ -4,6 +4,7 @@ What belongs here: how each type may be written. What does not: rules about valu
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -23,6 +24,7 @@ _ISO_WITH_ZONE = (
 )
 _ISO_WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%:z")
 _ISO_WITHOUT_ZONE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_YEAR_1000 = datetime(1000, 1, 1, tzinfo=UTC)
 _MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 _LAST_MICROSECOND = 253_402_300_799_999_999  # the end of the year 9999
 
@@ -73,7 +75,13 @@ def _all_tries(cells: pl.Series, column: Column, dtype: pl.DataType) -> Iterator
         )
         yield cells.set(~fits, None).cast(dtype, strict=False)
     elif column.type == "date":
-        yield cells.str.to_date(column.format or "%Y-%m-%d", strict=False)
+        if column.format is not None:
+            yield cells.str.to_date(column.format, strict=False)
+        else:
+            yield _of_four_digit_years(cells.str.to_date("%Y-%m-%d", strict=False), cells)
+    elif column.format is None:
+        for moments in _iso_datetimes(cells, column.timezone):
+            yield _of_four_digit_years(moments, cells)
     else:
         yield from _datetimes(cells, column)
 
@@ -86,18 +94,27 @@ def _datetimes(cells: pl.Series, column: Column) -> Iterator[pl.Series]:
         numbers = numbers.set(~numbers.is_between(-_LAST_MICROSECOND // factor, _LAST_MICROSECOND // factor), None)
         yield (numbers * factor).cast(pl.Datetime("us", "UTC"))
         return
-    if column.format is not None:
-        zoned = "%z" in column.format or "%:z" in column.format or "%#z" in column.format
-        yield _parsed(cells, column.format, None if zoned else column.timezone)
-        return
+    assert column.format is not None
+    zoned = "%z" in column.format or "%:z" in column.format or "%#z" in column.format
+    yield _parsed(cells, column.format, None if zoned else column.timezone)
+
+
+def _iso_datetimes(cells: pl.Series, timezone: str) -> Iterator[pl.Series]:
     for form in _ISO_WITH_ZONE:
         yield _parsed(cells, form, "UTC")
     for form in _ISO_WITH_OFFSET:
         yield _parsed(cells, form, None)
     for form in _ISO_WITHOUT_ZONE:
-        yield _parsed(cells, form, column.timezone)
+        yield _parsed(cells, form, timezone)
     days = cells.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    yield _in_utc(days, column.timezone)
+    yield _in_utc(days, timezone)
+
+
+def _of_four_digit_years(typed: pl.Series, cells: pl.Series) -> pl.Series:
+    """Without the cells that begin with fewer digits: `13-01-05` is hardly of the year 13, as the parser has it."""
+    usual = typed >= (_YEAR_1000 if isinstance(typed.dtype, pl.Datetime) else _YEAR_1000.date())
+    # Looking at the text takes as long as parsing it, and a later year always has its digits.
+    return typed if usual.all() else typed.set(~usual & ~cells.str.contains(r"^\d{4}-"), None)
 
 
 def _parsed(cells: pl.Series, form: str, zone: str | None) -> pl.Series:

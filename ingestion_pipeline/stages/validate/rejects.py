@@ -1,59 +1,83 @@
-"""Rejected rows as the sink gets them: one row per broken rule, with the value and the original text.
+"""Rejected rows as the sink gets them: an entry per broken rule with the value; the first has the row's text.
 
 What belongs here: the shape of what is told. What does not: deciding what is rejected (`rules`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from ingestion_pipeline.formats.base import RowChunk
+from ingestion_pipeline.formats.base import MalformedRecord, RowChunk
 from ingestion_pipeline.stages.validate.report import REJECTED_SCHEMA
 from ingestion_pipeline.stages.validate.rules import Violation, any_of
 
+MAX_ENTRIES = 25_000
+_ENTRY_SCHEMA = {name: kind for name, kind in REJECTED_SCHEMA.items() if name != "row"}
 
-def rejected_rows(chunk: RowChunk, violations: Sequence[Violation]) -> pl.DataFrame:
-    """Everything that is wrong in a chunk, by line; of `REJECTED_SCHEMA`."""
-    frames = [_malformed(chunk)] if chunk.malformed else []
+
+def rejected_rows(chunk: RowChunk, violations: Sequence[Violation]) -> Iterator[pl.DataFrame]:
+    """Everything that is wrong in a chunk, by line; of `REJECTED_SCHEMA`.
+
+    A chunk of wide rows that break a rule in every column has millions of entries: they come in frames of at
+    most `MAX_ENTRIES`, or of one line that breaks more rules.
+    """
     rejected = any_of(violations)
-    if rejected is not None:
-        at = rejected.arg_true()
-        originals = pl.DataFrame({"at": at, "row": chunk.original(at)})
-        frames.extend(_broken(chunk, violation, originals) for violation in violations)
-    return pl.concat(frames).sort("line", maintain_order=True)
+    rows = pl.Series(dtype=pl.UInt32) if rejected is None else rejected.arg_true()
+    row_lines = chunk.lines.gather(rows)
+    malformed_lines = pl.Series([record.line for record in chunk.malformed], dtype=pl.Int64)
+    lines = pl.concat([row_lines, malformed_lines]).sort()
+    step = max(1, MAX_ENTRIES // max(1, len(violations)))
+    next_row = next_malformed = 0
+    for start in range(0, len(lines), step):
+        last = lines[min(start + step, len(lines)) - 1]
+        first_row, next_row = next_row, row_lines.search_sorted(last, side="right")
+        first_malformed, next_malformed = next_malformed, malformed_lines.search_sorted(last, side="right")
+        yield _entries(chunk, violations, rows[first_row:next_row], chunk.malformed[first_malformed:next_malformed])
 
 
-def _malformed(chunk: RowChunk) -> pl.DataFrame:
-    height = len(chunk.malformed)
+def _entries(
+    chunk: RowChunk, violations: Sequence[Violation], rows: pl.Series, malformed: Sequence[MalformedRecord]
+) -> pl.DataFrame:
+    """What is wrong with some rows and malformed records; the text of each is told once, at its first entry."""
+    broken = [_broken(chunk, violation, rows) for violation in violations]
+    entries = pl.concat([_malformed(malformed), *broken]).sort("line", maintain_order=True)
+    whole = pl.DataFrame({"line": chunk.lines.gather(rows), "row": chunk.original(rows)})
+    cut = pl.DataFrame([(record.line, record.text) for record in malformed], schema=whole.schema, orient="row")
+    texts = pl.concat([whole, cut]).sort("line")["row"]
+    first = entries["line"].is_first_distinct()
+    return entries.with_columns(row=pl.when(first).then(texts.gather(first.cum_sum() - 1))).select(*REJECTED_SCHEMA)
+
+
+def _malformed(malformed: Sequence[MalformedRecord]) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "line": [record.line for record in chunk.malformed],
-            "column": [""] * height,
-            "rule": ["row_shape"] * height,
-            "value": [None] * height,
-            "reason": [record.reason for record in chunk.malformed],
-            "row": [record.text for record in chunk.malformed],
+            "line": [record.line for record in malformed],
+            "column": [""] * len(malformed),
+            "rule": ["row_shape"] * len(malformed),
+            "value": [None] * len(malformed),
+            "reason": [record.reason for record in malformed],
         },
-        schema=REJECTED_SCHEMA,
+        schema=_ENTRY_SCHEMA,
     )
 
 
-def _broken(chunk: RowChunk, violation: Violation, originals: pl.DataFrame) -> pl.DataFrame:
-    at = violation.rows.arg_true()
+def _broken(chunk: RowChunk, violation: Violation, rows: pl.Series) -> pl.DataFrame:
+    """The entries of those of some rows that break one rule."""
+    at = rows.filter(violation.rows.gather(rows))
     reasons = None if violation.reasons is None else violation.reasons.gather(at)
-    frame = pl.DataFrame({"at": at, "line": chunk.lines.gather(at)}).with_columns(
+    return pl.DataFrame({"line": chunk.lines.gather(at)}).with_columns(
         column=pl.lit(", ".join(violation.columns)),
         rule=pl.lit(violation.name),
-        value=_values(chunk.cells[at], violation.columns),
+        value=_values(chunk.cells, at, violation.columns),
         reason=pl.lit(violation.reason) if reasons is None else reasons,
     )
-    return frame.join(originals, on="at", how="left", maintain_order="left").select(*REJECTED_SCHEMA)
 
 
-def _values(cells: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    """The cells as the file has them; `a=1, b=2` where a rule looks at several columns."""
+def _values(cells: pl.DataFrame, at: pl.Series, columns: Sequence[str]) -> pl.Series:
+    """Some rows' cells as the file has them; `a=1, b=2` where a rule looks at several columns."""
     known = [name for name in columns if name in cells.columns]
+    shown = cells.select(known)[at] if known else pl.DataFrame()
     if len(columns) == 1:
-        return cells[known[0]].cast(pl.String) if known else pl.repeat(None, cells.height, dtype=pl.String, eager=True)
-    shown = [pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String).fill_null("")) for name in known]
-    return cells.select(pl.concat_str(shown, separator=", ")).to_series()
+        return shown[known[0]].cast(pl.String) if known else pl.repeat(None, len(at), dtype=pl.String, eager=True)
+    texts = [pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String).fill_null("")) for name in known]
+    return shown.select(pl.concat_str(texts, separator=", ")).to_series()

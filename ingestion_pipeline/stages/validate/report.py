@@ -12,7 +12,7 @@ import polars as pl
 MAX_FIRST_ERRORS = 1000
 PREVIEW_ROWS = 5
 
-# One row per (line, column, rule) that a rejected row breaks.
+# One row per (line, column, rule) that a rejected row breaks; `row` is null in all but the first of a line.
 REJECTED_SCHEMA: dict[str, pl.DataType] = {
     "line": pl.Int64(),
     "column": pl.String(),
@@ -31,7 +31,7 @@ class ValidationSink(Protocol):
         ...
 
     def rejected(self, frame: pl.DataFrame) -> None:
-        """Rows of `REJECTED_SCHEMA`: the 1-based physical line, what was wrong, and the original text."""
+        """Rows of `REJECTED_SCHEMA`: the 1-based physical line, what was wrong, and (once) the original text."""
         ...
 
 

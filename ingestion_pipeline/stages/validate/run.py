@@ -147,8 +147,8 @@ class _Validation:
         bad = typed.height - accepted.height + len(chunk.malformed)
         self.report.rows_read += typed.height + len(chunk.malformed)
         self.report.rows_rejected += bad
-        if bad:
-            self._reject(rejected_rows(chunk, violations))
+        for entries in rejected_rows(chunk, violations) if bad else ():
+            self._reject(entries)
         if accepted.height:
             self._accept(accepted)
 
