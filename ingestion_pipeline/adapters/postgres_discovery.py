@@ -280,10 +280,15 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         """Objects last looked at with other contracts or organizations than today's."""
         with transaction(self._engine) as connection:
             rows = connection.execute(
-                sa.text(
-                    "SELECT object_key, etag, size_bytes, last_modified FROM unmatched_objects "
-                    "WHERE bucket = :bucket AND routing_version <> :routing_version ORDER BY object_key LIMIT :limit"
-                ),
+                # Two ranges of an index: it cannot be asked for what is different.
+                sa.text("""
+SELECT object_key, etag, size_bytes, last_modified FROM unmatched_objects
+WHERE bucket = :bucket AND routing_version < :routing_version
+UNION ALL
+SELECT object_key, etag, size_bytes, last_modified FROM unmatched_objects
+WHERE bucket = :bucket AND routing_version > :routing_version
+LIMIT :limit
+"""),
                 {"bucket": bucket, "routing_version": routing_version, "limit": limit},
             )
             return [

@@ -372,7 +372,8 @@ WHERE job_id IN (
             return connection.execute(
                 sa.text("""
 UPDATE ingestion_jobs SET next_try_at = :until
-WHERE status = 'retrying' AND claim_token IS NULL AND next_try_at <= :now
+WHERE status = 'retrying' AND claim_token IS NULL AND arrived_at IS NOT NULL AND lane <> 'history'
+  AND next_try_at <= :now
 """),
                 {"until": until, "now": now},
             ).rowcount

@@ -202,6 +202,15 @@ ingestion_jobs = sa.Table(
             "status IN ('pending', 'retrying') AND claim_token IS NULL AND arrived_at IS NOT NULL"
         ),
     ),
+    # What dispatch writes on and postpones while something is away, beside a history of any size.
+    sa.Index(
+        "ix_ingestion_jobs_waiting",
+        "status",
+        "datasource",
+        postgresql_where=sa.text(
+            "status IN ('pending', 'retrying') AND claim_token IS NULL AND arrived_at IS NOT NULL AND lane <> 'history'"
+        ),
+    ),
     sa.Index(
         "ix_ingestion_jobs_claims",
         "claim_token",

@@ -32,6 +32,8 @@ from ingestion_pipeline.stages.discover import Cursor, Found, Limits, discover, 
 SENSOR_NAME = "uploads"
 # The daemon looks at sensors every five seconds; an interval of five, a moment late, would skip every other look.
 INTERVAL_SECONDS = 4
+# Of each tick, for objects that nobody wanted when they were found and that somebody may want now.
+LOOK_AGAIN_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -163,13 +165,6 @@ def discover_tick(
         )
         found.unmatched += [(key, reasons.get(key, "")) for key in new]
 
-    before = Found()
-    again = ledger.discovery.unmatched_to_look_at(bucket.bucket, routing_version=version, limit=1000)
-    # One that was deleted meanwhile would be entered for nothing: only those still there are looked at.
-    asked = [(item, _now_there(bucket, item)) for item in again if in_budget()]
-    enter([stored for _, stored in asked if stored is not None], before)
-    still = {key for key, _ in before.unmatched}
-    ledger.discovery.forget_unmatched(bucket.bucket, [item.key for item, _ in asked if item.key not in still])
     position, found = discover(
         bucket,
         cursor=Cursor.from_text(cursor),
@@ -180,7 +175,16 @@ def discover_tick(
         in_budget=in_budget,
         enter=enter,
     )
-    found.new += before.new
+    # The sweep comes to them too: this is the short way, and new objects do not wait for it.
+    until = time.monotonic() + LOOK_AGAIN_SECONDS
+    again = ledger.discovery.unmatched_to_look_at(bucket.bucket, routing_version=version, limit=1000)
+    # One that was deleted meanwhile would be entered for nothing: only those still there are looked at.
+    asked = [(item, _now_there(bucket, item)) for item in again if time.monotonic() < until and in_budget()]
+    second = Found()
+    enter([stored for _, stored in asked if stored is not None], second)
+    still = {key for key, _ in second.unmatched}
+    ledger.discovery.forget_unmatched(bucket.bucket, [item.key for item, _ in asked if item.key not in still])
+    found.new += second.new
     return position.to_text(), found
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from time import sleep
 
 import pytest
 from botocore.exceptions import ClientError
 
 from ingestion_pipeline.defs.sensors import discover_tick
+from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import ConfigurationError, S3Unavailable
 from ingestion_pipeline.stages.discover import Found
 from ingestion_pipeline_tests.defs.conftest import CONTRACT, Site
@@ -172,16 +174,49 @@ def test_an_object_that_may_not_be_read_ends_no_tick_and_is_found_out_by_its_run
     assert site.row_of(name)["status"] == "pending"
 
 
-def test_looking_again_at_many_unmatched_objects_stays_within_the_tick(site: Site) -> None:
+@pytest.fixture
+def asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Five unmatched objects that have to be looked at again, and the keys of those that were, one every 50 ms."""
+    site.world.rows("DELETE FROM unmatched_objects RETURNING object_key")  # other tests' objects are gone
     for number in range(5):
         site.bucket.put(f"odd/{site.name}/{number}", b"x")
     look(site)
     site.ledger.discovery.add_organization(f"more{site.name}")
+    keys: list[str] = []
+    head = site.bucket.head
 
-    look(site, budget=iter([True, True] + [False] * 10_000))
+    def slow(name: str) -> StoredObject | None:
+        sleep(0.05)
+        keys.append(name)
+        return head(name)
 
+    monkeypatch.setattr(site.bucket, "head", slow)
+    return keys
+
+
+def test_looking_again_at_unmatched_objects_takes_a_share_of_the_tick_and_goes_on_in_the_next(
+    site: Site, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestion_pipeline.defs.sensors.LOOK_AGAIN_SECONDS", 0.07)
+    monkeypatch.setattr(site.bucket, "list_page", lambda *_, **__: [])  # the sweep is elsewhere in a large bucket
+
+    look(site)
+    assert asked == [f"odd/{site.name}/{number}" for number in range(2)]
     kept = "SELECT object_key FROM unmatched_objects WHERE object_key LIKE %s"
     assert len(site.world.rows(kept, f"odd/{site.name}/%")) == 5, "those that were not looked at are not forgotten"
+
+    look(site)
+    look(site)
+    assert asked == [f"odd/{site.name}/{number}" for number in range(5)]
+    look(site)
+    assert len(asked) == 5
+
+
+def test_a_new_file_is_found_before_unmatched_objects_are_looked_at_again(site: Site, asked: list[str]) -> None:
+    fresh = site.put()
+    look(site, budget=iter([True, True, True] + [False] * 10_000))
+    assert jobs(site) == {fresh}
+    assert asked == []
 
 
 def test_a_wrong_secret_and_an_absent_bucket_end_the_tick_with_one_sentence(
