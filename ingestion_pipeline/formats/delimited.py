@@ -33,6 +33,9 @@ _UNUSED = "\0"  # marks columns of the file that the contract does not name
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 200
 # A record without an end in this much text is not delimited text.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
+# Memory grows with a chunk's cells too: of lines of two bytes, a chunk by bytes alone would have millions.
+_CHUNK_LINES = 250_000
+_SLICE_BYTES = 512 * 1024
 
 
 class DelimitedReader:
@@ -173,18 +176,19 @@ class DelimitedReader:
 
 
 def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:
-    """Stretches of whole lines of about `chunk_bytes`; the flag marks the last one."""
+    """Stretches of whole lines of about `chunk_bytes`, or `_CHUNK_LINES` short ones; the flag marks the last one."""
     parts: list[bytes] = []
-    size = 0
+    size = lines = 0
     ready: bytes | None = None
-    for piece in slices(stream, chunk_bytes):  # a caller's large pieces must not make large chunks
+    for piece in slices(stream, min(chunk_bytes, _SLICE_BYTES)):  # a caller's large pieces must not make large chunks
         parts.append(piece)
         size += len(piece)
-        if size < chunk_bytes:
+        lines += piece.count(b"\n")
+        if size < chunk_bytes and lines < _CHUNK_LINES:
             continue
         data = b"".join(parts)
         cut = data.rfind(b"\n") + 1
-        parts, size = [data[cut:]], len(data) - cut
+        parts, size, lines = [data[cut:]], len(data) - cut, 0
         if cut == 0:
             if size > _MAX_LINE_BYTES:
                 raise UnreadableFile(

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.errors import UnreadableFile
-from ingestion_pipeline.formats import open_rows
+from ingestion_pipeline.formats import delimited, open_rows
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.compression import compression_of, decompressed
 from ingestion_pipeline.formats.records import Dialect, split_block
@@ -344,3 +344,12 @@ def test_read_ahead_keeps_order_raises_in_place_and_ends_with_its_consumer():
     assert next(stream) == 0
     stream.close()
     assert closed.wait(5)
+
+
+def test_a_chunk_has_no_more_rows_than_memory_has_room_for_however_short_they_are(monkeypatch):
+    monkeypatch.setattr(delimited, "_CHUNK_LINES", 1000)
+    monkeypatch.setattr(delimited, "_SLICE_BYTES", 1024)
+    reader = open_rows([b"at,b,c\n" + b"1\n" * 5000], contract=ABC, chunk_bytes=8 << 20)
+    sizes = [len(chunk.lines) + len(chunk.malformed) for chunk in reader.chunks()]
+    assert sum(sizes) == 5000
+    assert max(sizes) <= 1000 + 1024 // 2
