@@ -3,8 +3,7 @@
 obstore (object_store from Rust) reads, writes and signs. Listing goes through a LIST URL that botocore
 signs and the standard XML parser reads: obstore refuses a whole page for one key with a line break and
 drops the slash of folder markers, and boto3's own parser takes several times as long
-(docs/decisions/0001-listing.md). Foreign errors become ours here: an object that is gone, changed or guarded,
-credentials that are wrong, a bucket that is absent, a server that does not answer.
+(docs/decisions/0001-listing.md). Foreign errors become ours at once (`adapters.s3_errors`).
 """
 
 import re
@@ -21,17 +20,9 @@ import obstore
 from obstore import exceptions as obstore_errors
 from obstore.store import S3Store
 
-from ingestion_pipeline.domain.redaction import without_secrets
+from ingestion_pipeline.adapters.s3_errors import REFUSED, boto_errors, denied, translated, url_of, without_signature
 from ingestion_pipeline.domain.upload import StoredObject
-from ingestion_pipeline.errors import (
-    ConfigurationError,
-    IngestionError,
-    ObjectDenied,
-    ObjectMissing,
-    ObjectSuperseded,
-    S3Unavailable,
-    UnreadableFile,
-)
+from ingestion_pipeline.errors import ConfigurationError, ObjectMissing
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +31,6 @@ if TYPE_CHECKING:
 
 READ_CHUNK_BYTES = 4 * 1024 * 1024
 READ_RANGE_BYTES = 8 * 1024 * 1024
-_REFUSED = (obstore_errors.PermissionDeniedError, obstore_errors.UnauthenticatedError)
 _PUT_PIECE_BYTES = 1024 * 1024
 _PUT_PARTS_FROM_BYTES = 8 * 1024 * 1024
 # Shorter than the ten minutes that botocore at least leaves on credentials of a role.
@@ -125,14 +115,14 @@ class ObjectStore:
 
     def url(self, key: str) -> str:
         """Where an object is, for people: no host, no signature."""
-        return f"s3://{self.bucket}/{key}"
+        return url_of(self.bucket, key)
 
     def list_page(self, prefix: str = "", *, after: str = "") -> list[StoredObject]:
         """Up to 1,000 objects in key order after `after`: one LIST request, folder markers included."""
         import requests
 
         self.list_calls += 1
-        with self._boto_errors():
+        with boto_errors(self.bucket):
             url = self._boto.generate_presigned_url(
                 "list_objects_v2",
                 # Keys come URL-encoded: XML cannot carry control characters.
@@ -142,9 +132,9 @@ class ObjectStore:
         try:
             answer = self._http.get(url, timeout=(5, 30))
         except requests.RequestException as error:
-            raise self._translate(error, prefix) from _without_signature(error)
+            raise translated(error, self.bucket, prefix) from without_signature(error)
         if answer.status_code != 200:
-            raise self._translate(RuntimeError(f"{answer.status_code} {answer.text[:2000]}"), prefix)
+            raise translated(RuntimeError(f"{answer.status_code} {answer.text[:2000]}"), self.bucket, prefix)
         return parse_listing(answer.content)
 
     @cached_property
@@ -164,7 +154,7 @@ class ObjectStore:
         """For object_store, which asks again before they expire; botocore renews them earlier by itself."""
         from botocore.exceptions import NoCredentialsError
 
-        with self._boto_errors():
+        with boto_errors(self.bucket):
             credentials = self._session.get_credentials()
             if credentials is None:
                 raise NoCredentialsError
@@ -298,7 +288,7 @@ class ObjectStore:
         from botocore.exceptions import ClientError
 
         try:
-            with self._boto_errors():
+            with boto_errors(self.bucket):
                 if any(bucket.get("Name") == self.bucket for bucket in self._boto.list_buckets().get("Buckets", [])):
                     return False
                 self._boto.create_bucket(Bucket=self.bucket)
@@ -315,37 +305,11 @@ class ObjectStore:
             )
 
     @contextmanager
-    def _boto_errors(self) -> Iterator[None]:
-        """Errors of botocore's own: no credentials, a profile that does not exist, a server that does not answer."""
-        from botocore import exceptions as boto_errors
-
-        try:
-            yield
-        except boto_errors.NoCredentialsError as error:
-            raise ConfigurationError(
-                f"There are no credentials for bucket {self.bucket}.",
-                hint="Set INGESTION_S3_ACCESS_KEY_ID and INGESTION_S3_SECRET_ACCESS_KEY, or give the process a role.",
-            ) from error
-        except (
-            boto_errors.HTTPClientError,
-            boto_errors.ConnectionError,
-            boto_errors.CredentialRetrievalError,
-            boto_errors.MetadataRetrievalError,
-        ) as error:
-            raise S3Unavailable(f"The S3 server does not answer: {type(error).__name__}.") from error
-        except (boto_errors.BotoCoreError, ValueError) as error:
-            # The text may repeat an address with user and password.
-            raise ConfigurationError(
-                f"Bucket {self.bucket} cannot be reached with these settings: {type(error).__name__}.",
-                hint="Check the variables INGESTION_S3_* and AWS_*.",
-            ) from _without_signature(error)
-
-    @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except (obstore_errors.BaseError, OSError, ValueError) as error:
-            raise self._translate(error, key) from error
+            raise translated(error, self.bucket, key) from error
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
@@ -353,57 +317,9 @@ class ObjectStore:
         with self._errors(key):
             try:
                 yield
-            except _REFUSED as error:
+            except REFUSED as error:
                 self.check()
-                raise self._denied(key, archived="InvalidObjectState" in str(error)) from error
-
-    def _denied(self, key: str, *, archived: bool) -> ObjectDenied:
-        if archived:
-            return ObjectDenied(
-                f"{self.url(key)} is in an archive and cannot be read.",
-                hint="Restore it from the archive, then launch its key by hand.",
-            )
-        return ObjectDenied(
-            f"{self.url(key)} may not be read with credentials that may list its bucket.",
-            hint="Mend its owner or the bucket's policy, then launch its key by hand.",
-        )
-
-    def _translate(self, error: Exception, key: str) -> IngestionError:
-        text = str(error)
-        if isinstance(error, obstore_errors.PreconditionError):
-            return ObjectSuperseded(
-                f"{self.url(key)} was replaced by another version before it was read.",
-                hint="The newer version is a job of its own.",
-            )
-        if isinstance(error, ValueError) or "invalid path" in text or "Error parsing Path" in text:
-            return UnreadableFile(
-                f"The key {key!r} has characters that cannot be read back.", hint="Upload the file under another name."
-            )
-        if "NoSuchBucket" in text:
-            return ConfigurationError(
-                f"Bucket {self.bucket} does not exist.",
-                hint="Check INGESTION_S3_BUCKET and INGESTION_S3_ENDPOINT_URL, or make the bucket.",
-            )
-        if isinstance(error, obstore_errors.NotFoundError | FileNotFoundError):
-            return ObjectMissing(
-                f"{self.url(key)} does not exist (any more).", hint="Upload it again if it is still wanted."
-            )
-        if "credential provider" in text:
-            return S3Unavailable(
-                f"The credentials for bucket {self.bucket} cannot be renewed.",
-                hint="It is tried again by itself; if this stays, look at the role or profile of the process.",
-            )
-        if isinstance(error, _REFUSED) or any(
-            code in text for code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied")
-        ):
-            return ConfigurationError(
-                f"The S3 server refuses these credentials for bucket {self.bucket}.",
-                hint="Check INGESTION_S3_ACCESS_KEY_ID and INGESTION_S3_SECRET_ACCESS_KEY.",
-            )
-        return S3Unavailable(
-            f"The S3 server does not answer for {self.url(key)}: {_reason(text)}.",
-            hint="It is tried again by itself; check INGESTION_S3_ENDPOINT_URL if this stays.",
-        )
+                raise denied(error, self.bucket, key) from error
 
 
 def _require_address(url: str, setting: str) -> None:
@@ -417,19 +333,6 @@ def _require_address(url: str, setting: str) -> None:
         raise ConfigurationError(
             f"{setting} is not the address of a server.", hint="Write http://HOST:PORT or https://HOST."
         )
-
-
-def _reason(text: str) -> str:
-    """The telling part of an object_store error, without URLs (they may be signed)."""
-    for known in ("Connection refused", "timed out", "dns error", "error sending request", "503", "500"):
-        if known in text:
-            return known
-    return text.split("http", 1)[0].strip().splitlines()[0][:120] if text.strip() else "unknown error"
-
-
-def _without_signature(error: Exception) -> OSError:
-    """The cause as it may be logged and stored: the text of requests' errors has the whole signed URL."""
-    return OSError(f"{type(error).__name__}: {without_secrets(str(error))}")
 
 
 def parse_listing(document: bytes) -> list[StoredObject]:

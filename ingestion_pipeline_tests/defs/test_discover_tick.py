@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from time import sleep
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ClientError
 
+from ingestion_pipeline.defs import sensors
 from ingestion_pipeline.defs.sensors import discover_tick
 from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import ConfigurationError, S3Unavailable
@@ -176,7 +177,7 @@ def test_an_object_that_may_not_be_read_ends_no_tick_and_is_found_out_by_its_run
 
 @pytest.fixture
 def asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Five unmatched objects that have to be looked at again, and the keys of those that were, one every 50 ms."""
+    """Five unmatched objects that have to be looked at again, and the keys of those that were: one takes a second."""
     site.world.rows("DELETE FROM unmatched_objects RETURNING object_key")  # other tests' objects are gone
     for number in range(5):
         site.bucket.put(f"odd/{site.name}/{number}", b"x")
@@ -186,18 +187,17 @@ def asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     head = site.bucket.head
 
     def slow(name: str) -> StoredObject | None:
-        sleep(0.05)
         keys.append(name)
         return head(name)
 
     monkeypatch.setattr(site.bucket, "head", slow)
+    monkeypatch.setattr(sensors, "time", SimpleNamespace(monotonic=lambda: float(len(keys))))
     return keys
 
 
 def test_looking_again_at_unmatched_objects_takes_a_share_of_the_tick_and_goes_on_in_the_next(
     site: Site, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingestion_pipeline.defs.sensors.LOOK_AGAIN_SECONDS", 0.07)
     monkeypatch.setattr(site.bucket, "list_page", lambda *_, **__: [])  # the sweep is elsewhere in a large bucket
 
     look(site)
