@@ -78,6 +78,7 @@ def ours(settings: Settings, profile: bool) -> dict[str, Any]:
     with ExitStack() as stack:
         sink = BucketSink(bucket, f"{ORGANIZATION}/{DATASOURCE}/{job_id}/e1", stack)
         report = validate(bucket.read(SOURCE), contract=contract, name="flights.csv", sink=sink)
+        sink.finish()
     validated = time.perf_counter()
     encoding: Any = "csv" if report.csv_safe else "ndjson"
     with bucket.writer(f"cleaned/{ORGANIZATION}/{DATASOURCE}/{job_id}/e1/rows.{encoding}.zst") as out:

@@ -1,5 +1,6 @@
 """The op `validate`: take the run's jobs, check every row of each, write good rows and quarantine to the bucket."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -133,6 +134,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
                 sink=sink,
                 progress=progress,
             )
+            sink.finish()
         except FileError as raised:
             error, report = raised, getattr(raised, "report", None)
     heart.check([job.job_id])
@@ -220,20 +222,34 @@ def _require_fix(job: Job, report: "ValidationReport", ledger: Ledger) -> None:
 
 
 class BucketSink:
-    """Where validate's rows go: accepted ones as Arrow parts, rejected ones as a CSV for people."""
+    """Where validate's rows go: accepted ones as Arrow parts, rejected ones as a CSV for people.
+
+    A part is written in a thread while the next rows are checked. All are there after `finish`, which raises what
+    went wrong with the last ones; after the stack's end nothing is under way.
+    """
 
     def __init__(self, bucket: ObjectStore, base: str, stack: ExitStack) -> None:
         self._bucket, self._base, self._stack = bucket, base, stack
         self._quarantine: BinaryIO | None = None
+        self._thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="parts"))
+        self._under_way: Future[None] | None = None
         self.parts: list[str] = []
         self.quarantine_url: str | None = None
 
     def accepted(self, part: int, frame: "pl.DataFrame") -> None:
+        self.finish()  # one at a time: memory holds two frames
         key = f"cleaned/{self._base}/part-{part:05d}.arrow"
+        self.parts.append(key)
+        self._under_way = self._thread.submit(self._put, key, frame)
+
+    def finish(self) -> None:
+        if self._under_way is not None:
+            self._under_way.result()
+
+    def _put(self, key: str, frame: "pl.DataFrame") -> None:
         buffer = BytesIO()
         frame.write_ipc(buffer, compression="lz4")
         self._bucket.put(key, buffer.getvalue())
-        self.parts.append(key)
 
     def rejected(self, frame: "pl.DataFrame") -> None:
         first = self._quarantine is None

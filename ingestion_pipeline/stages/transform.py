@@ -67,7 +67,7 @@ def transform(
     encoding: Encoding,
     out: BinaryIO,
 ) -> TransformReport:
-    """Write one job's accepted rows as one compressed object; memory holds one part at a time.
+    """Write one job's accepted rows as one compressed object; memory holds a few parts at a time.
 
     Args:
         parts: Frames as validation gives them (`ValidationSink.accepted`), in file order.
@@ -80,7 +80,8 @@ def transform(
     counted = _Counted(out)
     compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
     with compressor.stream_writer(cast(IO[bytes], counted), closefd=False) as compressed:
-        for frame, text in ahead(_as_text(parts, mapping, encoding)):
+        # Three at work: one fetches, one writes text, one compresses.
+        for frame, text in ahead(_as_text(ahead(parts), mapping, encoding)):
             compressed.write(text)
             plain_bytes += len(text)
             rows += frame.height
