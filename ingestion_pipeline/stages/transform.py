@@ -27,7 +27,10 @@ from ingestion_pipeline.domain.contract import (
 from ingestion_pipeline.formats.ahead import ahead
 
 Encoding = Literal["csv", "ndjson"]
-_ZSTD_LEVEL = 3
+# Of a year of flights, level 3 makes an object 1 % smaller and takes a quarter longer; threads leave the writing of
+# text to go on meanwhile.
+_ZSTD_LEVEL = 2
+_ZSTD_THREADS = 2
 # `%.f` writes as many digits of the second as there are: none for a full second.
 _ISO_DATETIME = "%Y-%m-%dT%H:%M:%S%.fZ"
 
@@ -78,7 +81,7 @@ def transform(
     columns: dict[str, str] = {}
     rows = plain_bytes = 0
     counted = _Counted(out)
-    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, threads=_ZSTD_THREADS)
     with compressor.stream_writer(cast(IO[bytes], counted), closefd=False) as compressed:
         # Three at work: one fetches, one writes text, one compresses.
         for frame, text in ahead(_as_text(ahead(parts), mapping, encoding)):
