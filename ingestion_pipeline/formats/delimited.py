@@ -4,6 +4,7 @@ What belongs here: the dialect, the header, blocks of text to frames of cells. W
 record ends (`records`), encodings (`text`), what a cell may hold (`stages.validate`).
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -36,6 +37,7 @@ _MAX_LINE_BYTES = 64 * 1024 * 1024
 # Memory grows with a chunk's cells too: of lines of two bytes, a chunk by bytes alone would have millions.
 _CHUNK_LINES = 250_000
 _SLICE_BYTES = 512 * 1024
+_OTHER_THAN_LINE_ENDS = re.compile(rb"[^\r\n]")
 
 
 class DelimitedReader:
@@ -84,7 +86,7 @@ class DelimitedReader:
         for data, final in self._all_blocks():
             block = pending + data
             pending = b""
-            if not block.strip(b"\r\n"):
+            if not _OTHER_THAN_LINE_ENDS.search(block):
                 blank_lines += block.count(b"\n")
                 line += block.count(b"\n")
                 continue
