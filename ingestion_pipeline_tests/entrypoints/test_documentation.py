@@ -54,6 +54,7 @@ NOT_RUN: tuple[tuple[str, str, Callable[[str], None]], ...] = (
     ("cd ingestion-pipeline", "belongs to git clone", nothing),
     ("make demo", "a stack of its own for minutes; the demo has a test of its own", make_target),
     ("make test", "would start this test again", make_target),
+    ("make test-guarantees", "half an hour on a stack of its own", make_target),
     ("make guarantees", "an hour on a stack of its own; its short form is a test", make_target),
     ("make up", "everything runs already", make_target),
     ("ingestion-pipeline up", "everything runs already, with options of the session's own", nothing),

@@ -19,9 +19,9 @@ from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.postgres_attempts import Attempts
 from ingestion_pipeline.domain.job import Attempt, Job, Priority
 from ingestion_pipeline.embedded.stack import Stack
+from ingestion_pipeline_tests.guarantees.batches import DAY, Batches
 from ingestion_pipeline_tests.guarantees.suite import checks
 from ingestion_pipeline_tests.guarantees.suite.content import Row
-from ingestion_pipeline_tests.integration.batches import DAY, Batches
 
 COLUMNS = ("__time", "place", "__organization")
 _NOTHING = staticmethod(lambda: None)

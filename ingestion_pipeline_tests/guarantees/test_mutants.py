@@ -26,8 +26,8 @@ from ingestion_pipeline.domain.job import Attempt, AttemptState, Cause, Job
 from ingestion_pipeline.embedded.stack import Stack
 from ingestion_pipeline.errors import DatasourceBusy, IngestionError, LeaseLost
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
+from ingestion_pipeline_tests.guarantees.batches import VALUES, batches_of
 from ingestion_pipeline_tests.guarantees.struck import Killed, Stage, StruckDruid, kill
-from ingestion_pipeline_tests.integration.batches import VALUES, batches_of
 
 pytestmark = pytest.mark.stack
 

@@ -15,8 +15,8 @@ import requests
 
 from ingestion_pipeline.domain.druid import RunnerState, TaskState
 from ingestion_pipeline.embedded.druid import WORKER_CAPACITY
-from ingestion_pipeline_tests.integration import druid_table
-from ingestion_pipeline_tests.integration.druid_table import Held, Holder, Rows, Table, rows_of, used_slots, wait_until
+from ingestion_pipeline_tests.guarantees import druid_table
+from ingestion_pipeline_tests.guarantees.druid_table import Held, Holder, Rows, Table, rows_of, used_slots, wait_until
 
 pytestmark = [
     pytest.mark.stack,

@@ -12,8 +12,8 @@ from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.domain.druid import TaskState
 from ingestion_pipeline.errors import CorrectionRefused
 from ingestion_pipeline.stages.submit import rewritten_dimensions
+from ingestion_pipeline_tests.guarantees.druid_table import YEARS, Rows, Table, rows_of, wait_until
 from ingestion_pipeline_tests.integration.druid_load import DIMENSIONS, Load
-from ingestion_pipeline_tests.integration.druid_table import YEARS, Rows, Table, rows_of, wait_until
 
 pytestmark = pytest.mark.stack
 

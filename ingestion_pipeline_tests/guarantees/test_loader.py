@@ -13,7 +13,7 @@ from ingestion_pipeline.defs.attempts import Loader
 from ingestion_pipeline.domain.job import AttemptState, Cause, Job
 from ingestion_pipeline.errors import DruidRejected, DruidUnavailable
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
-from ingestion_pipeline_tests.integration.batches import DAY, Batches, batches_of
+from ingestion_pipeline_tests.guarantees.batches import DAY, Batches, batches_of
 
 pytestmark = pytest.mark.stack
 
