@@ -120,14 +120,16 @@ class CsvFormat:
 
     Attributes:
         null_values: Words that mean null, in every column. An empty cell without quotes always does.
-        header: The first record names the columns; otherwise they come in the contract's order.
+        header: The first record names the columns; otherwise they come in the contract's order. None: find out,
+            which only a file without a contract needs.
     """
 
     delimiter: str | None = None
     quote: str | None = '"'
+    escape: str | None = None
     encoding: str | None = None
     null_values: tuple[str, ...] = ()
-    header: bool = True
+    header: bool | None = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,7 @@ class _Reject(_Document):
 class _Format(_Document):
     delimiter: _Character | None = None
     quote: _Character | None = '"'
+    escape: _Character | None = None
     encoding: str | None = None
     null_values: list[str] = Field(default_factory=list)
     header: bool = True
@@ -163,6 +164,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         format=CsvFormat(
             delimiter=document.format.delimiter,
             quote=document.format.quote,
+            escape=document.format.escape,
             encoding=document.format.encoding,
             null_values=tuple(document.format.null_values),
             header=document.format.header,
@@ -297,6 +299,8 @@ def _problems_between(contract: Contract) -> Iterable[Problem]:
     delimiter = contract.format.delimiter
     if delimiter is not None and delimiter in ("\r", "\n", contract.format.quote):
         yield Problem("format.delimiter", "it cannot be told from a line's end or a quote")
+    if contract.format.escape is not None and contract.format.escape in ("\r", "\n", delimiter, contract.format.quote):
+        yield Problem("format.escape", "it cannot be told from a line's end, the delimiter or a quote")
 
 
 def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:

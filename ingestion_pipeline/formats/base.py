@@ -5,7 +5,7 @@ lives in its own module and `formats.open_rows` chooses it by content.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import polars as pl
@@ -50,6 +50,11 @@ class FormatFacts:
     Attributes:
         header: As the file has it; the beginnings of some names where it is too long for a report.
         columns: How many names the file's header has.
+        confidence: From 0 to 1, how sure delimiter and quote are; None: they were told.
+        rival: Another delimiter with which the file could be read as well.
+        preamble: The lines before the header, as far as a report has room for them.
+        footer: Lines after the last row that are no rows, likewise.
+        further_tables: Tables after the first, which were not read.
     """
 
     format: str
@@ -57,23 +62,30 @@ class FormatFacts:
     encoding: str | None = None
     delimiter: str | None = None
     quote: str | None = None
+    escape: str | None = None
+    line_end: str | None = None
+    confidence: float | None = None
+    rival: str | None = None
+    preamble: list[str] = field(default_factory=list)
+    preamble_lines: int = 0
+    header_rows: int = 0
     header: list[str] = field(default_factory=list)
     header_is_whole: bool = True
     columns: int = 0
+    footer: list[str] = field(default_factory=list)
+    further_tables: list[dict[str, int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Without the warnings, ready for JSON."""
-        return {
-            "format": self.format,
-            "compression": self.compression,
-            "encoding": self.encoding,
-            "delimiter": self.delimiter,
-            "quote": self.quote,
-            "header": self.header,
-            "header_is_whole": self.header_is_whole,
-            "columns": self.columns,
-        }
+        # PostgreSQL's JSON has no zero character, and UTF-16 may bring one.
+        return {f.name: _without_zeros(getattr(self, f.name)) for f in fields(self) if f.name != "warnings"}
+
+
+def _without_zeros(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_zeros(item) for item in value]
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 class RowReader(Protocol):

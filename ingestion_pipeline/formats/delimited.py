@@ -4,11 +4,12 @@ What belongs here: the dialect, the header, blocks of text to frames of cells. W
 record ends (`records`), encodings (`text`), what a cell may hold (`stages.validate`).
 """
 
+import codecs
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
+from typing import NamedTuple
 
 import polars as pl
 
@@ -16,8 +17,13 @@ from ingestion_pipeline.domain.contract import Column, CsvFormat
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
+from ingestion_pipeline.formats.columns import UNUSED, fitted, names_by_contract, names_without_contract, shown
+from ingestion_pipeline.formats.dialects import detect, width_of
+from ingestion_pipeline.formats.layout import layout_of, records_with_starts, valued_columns
 from ingestion_pipeline.formats.records import (
+    CANONICAL,
     MAX_CELLS,
+    Block,
     Broken,
     Dialect,
     is_plain,
@@ -25,13 +31,17 @@ from ingestion_pipeline.formats.records import (
     parse_record,
     split_block,
 )
-from ingestion_pipeline.formats.text import slices, undecodable
+from ingestion_pipeline.formats.table_end import MAX_BLANK_LINES, Rest, end_of_table
+from ingestion_pipeline.formats.text import first_bytes, slices, undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
-_UNUSED = "\0"  # marks columns of the file that the contract does not name
-# A header goes into reports and errors whole, unless it is longer than this many names of this many characters.
-_SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 200
+_HEADER_RECORDS = 50
+# The longest header has to fit into a sample; dialect and layout are told by less.
+_SAMPLE_BYTES = 8 * 1024 * 1024
+_LOOKED_AT_CHARACTERS = 128 * 1024
+_LOOKED_AT = 50  # rows that tell which columns hold values
+_SHOWN_LINES, _SHOWN_LINE_CHARACTERS = 20, 500  # of a preamble in reports
 # A record without an end in this much text is not delimited text.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 # Memory grows with a chunk's cells too: of lines of two bytes, a chunk by bytes alone would have millions.
@@ -45,7 +55,8 @@ class DelimitedReader:
 
     Args:
         stream: UTF-8 without a byte order mark.
-        facts: Completed here with delimiter, quote and header.
+        columns: The contract's; None: there is no contract, and every column of the file is kept.
+        facts: Completed here with dialect, preamble and header.
 
     Raises:
         UnreadableFile: No header, or one that lacks required columns.
@@ -56,98 +67,101 @@ class DelimitedReader:
         stream: Iterable[bytes],
         *,
         options: CsvFormat,
-        columns: Sequence[Column],
+        columns: Sequence[Column] | None,
         facts: FormatFacts,
         chunk_bytes: int,
     ) -> None:
         self.facts = facts
         self._options = options
-        self._blocks = ahead(_line_blocks(stream, chunk_bytes))
-        self._first, self._first_is_last = next(self._blocks, (b"", True))
-        sample = self._decode(self._first, 1)
-        self._dialect = _dialect(sample, options, columns)
-        header, self._skip_lines, skip_characters = self._header(sample, columns)
-        self._first = self._first[len(sample[:skip_characters].encode()) :]
-        self._names = _column_names(header, columns, facts)
-        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(_UNUSED)]
+        head, stream = first_bytes(stream, _SAMPLE_BYTES)
+        whole = len(head) < _SAMPLE_BYTES
+        sample = _decoded(head, 1, final=whole)
+        begin = (
+            _told_by_contract(sample, options, columns, facts)
+            if columns is not None
+            else _told_by_itself(sample, options, facts, whole=whole)
+        )
+        if not whole and begin.characters >= len(sample):
+            raise _no_lines(_SAMPLE_BYTES)
+        self._dialect, self._skip_lines = begin.dialect, begin.lines
+        self._blocks = ahead(_line_blocks(_after(stream, len(sample[: begin.characters].encode())), chunk_bytes))
+        self._names = begin.names
+        self._value_columns: list[int] | None = None
+        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED)]
         facts.format = "delimited text"
-        facts.delimiter, facts.quote = self._dialect.delimiter, self._dialect.quote
-        facts.header, facts.columns = _shown(header), len(header)
-        facts.header_is_whole = facts.header == header
+        facts.delimiter, facts.quote, facts.escape = self._dialect.delimiter, self._dialect.quote, self._dialect.escape
+        facts.header, facts.columns = shown(begin.header), len(begin.header) or len(begin.names)
+        facts.header_is_whole = facts.header == begin.header
+        facts.preamble = [text[:_SHOWN_LINE_CHARACTERS] for text in begin.preamble[:_SHOWN_LINES]]
+        facts.preamble_lines = len(begin.preamble)
         if not facts.header_is_whole:
             facts.warnings.append(
-                f"The header is too long to be shown: of its {len(header)} names, the first are kept, shortened."
+                f"The header is too long to be shown: of its {len(begin.header)} names, the first are kept, shortened."
             )
 
     def chunks(self) -> Iterator[RowChunk]:
         """The rows; see `RowReader.chunks`."""
         line, blank_lines = 1 + self._skip_lines, 0
-        pending = b""
-        for data, final in self._all_blocks():
+        pending, after_blank = b"", False
+        for data, final in self._blocks:
             block = pending + data
             pending = b""
             if not _OTHER_THAN_LINE_ENDS.search(block):
                 blank_lines += block.count(b"\n")
                 line += block.count(b"\n")
+                after_blank = True
                 continue
-            cells = self._plain_cells(block)
+            cells = None if after_blank else self._plain_cells(block)
             if cells is not None:
                 lines = pl.int_range(line, line + cells.height, dtype=pl.Int64, eager=True)
                 yield RowChunk(cells=cells, lines=lines, malformed=(), original=_original_lines(block))
                 line += cells.height
+                self._see_values(cells)
                 continue
-            text = self._decode(block, line)
+            text = _decoded(block, line, final=True)
             found = split_block(text, self._dialect, len(self._names), final=final)
-            blank_lines += found.blank_lines
-            pending = text[found.consumed :].encode()
-            yield RowChunk(
-                cells=self._parse(found.text.encode(), len(found.lines)),
-                lines=found.lines + line,
-                malformed=[MalformedRecord(m.line + line, m.text, m.reason) for m in found.malformed],
-                original=found.original,
-            )
-            line += found.line_count
+            cells = self._parse(found.text.encode(), len(found.lines))
+            end = None
+            if blank_lines <= MAX_BLANK_LINES:
+                end = end_of_table(
+                    found, cells, self._dialect, self._value_columns or [], after_blank=after_blank, final=final
+                )
+            stop = found.line_count if end is None else end.line
+            blank_lines += sum(at < stop for at in found.blank_lines)
+            pending = text[found.start_of(stop) :].encode()
+            chunk = _chunk(found, cells, line, stop)
+            self._see_values(chunk.cells)
+            yield chunk
+            line += stop
+            if end is not None and end.decided:
+                self._describe_rest(pending, line - 1)
+                break
+            after_blank = stop - 1 in found.blank_lines if stop else after_blank
         if blank_lines:
             self.facts.warnings.append(f"{blank_lines} blank lines were skipped.")
 
-    def _all_blocks(self) -> Iterator[tuple[bytes, bool]]:
-        yield self._first, self._first_is_last
-        self._first = b""
-        yield from self._blocks
+    def _see_values(self, cells: pl.DataFrame) -> None:
+        """Which columns hold values, told by the first rows."""
+        if self._value_columns is None and cells.height:
+            self._value_columns = valued_columns(cells.head(_LOOKED_AT).rows(), cells.width)
 
-    def _decode(self, data: bytes, line: int) -> str:
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            raise undecodable("utf-8", line + data.count(b"\n", 0, error.start)) from error
-
-    def _header(self, sample: str, columns: Sequence[Column]) -> tuple[list[str], int, int]:
-        """The header's cells, and the lines and characters before the first row."""
-        start = len(sample) - len(sample.lstrip("\r\n"))
-        blank_lines = sample.count("\n", 0, start)
-        if not self._options.header:
-            return [column.source for column in columns], blank_lines, start
-        if start == len(sample):
-            raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
-        record = parse_record(sample, start, self._dialect)
-        if isinstance(record, Broken):
-            if record.too_wide:
-                raise UnreadableFile(
-                    f"The header on line {blank_lines + 1} has more than {MAX_CELLS:,} columns.",
-                    hint="Leave out what the contract does not name; if it is one long line, cut it into rows.",
-                )
-            raise UnreadableFile(
-                f"The header on line {blank_lines + 1} cannot be read: {record.reason}.", hint="Correct its quotes."
-            )
-        return [cell.strip() for cell in record.cells], blank_lines + sample.count("\n", start, record.end), record.end
+    def _describe_rest(self, pending: bytes, lines: int) -> None:
+        """What stands behind the table, after so many lines: read to its end, told in the report."""
+        rest = Rest(self._dialect, lines)
+        rest.add(pending.decode())
+        for data, _ in self._blocks:
+            rest.add(data.decode(errors="replace"))
+        rest.close()
+        self.facts.footer, self.facts.further_tables = rest.footer, rest.tables
+        self.facts.warnings.extend(rest.warnings())
 
     def _plain_cells(self, block: bytes) -> pl.DataFrame | None:
         """The cells of a block in which every line is a record; None if that is not sure."""
-        if self._dialect.quote is not None and self._dialect.quote.encode() in block:
+        if not self._dialect.is_simple or (self._dialect.quote is not None and self._dialect.quote.encode() in block):
             return None
         try:
             # Every column, used or not: Polars would not refuse a line too long if it were told to leave one out.
-            cells = self._read(block)
+            cells = self._read(block, self._dialect)
         except pl.exceptions.PolarsError:
             return None  # a line too long, or bytes that are not UTF-8: the careful way says which
         # A short or blank line has no last cell. Where the last cells are all there, there is none.
@@ -160,21 +174,29 @@ class DelimitedReader:
         """The cells of records that were looked at one by one."""
         if height == 0:
             return pl.DataFrame(schema={self._names[position]: pl.String for position in self._kept})
-        cells = self._read(data, self._kept)
+        # Records of a dialect that the strict parser does not know were rewritten.
+        cells = self._read(data, self._dialect if self._dialect.is_simple else CANONICAL, self._kept)
         if cells.height != height:
             raise AssertionError(f"{height} records were cut, {cells.height} parsed")
         return cells
 
-    def _read(self, data: bytes, columns: Sequence[int] | None = None) -> pl.DataFrame:
+    def _read(self, data: bytes, dialect: Dialect, columns: Sequence[int] | None = None) -> pl.DataFrame:
         return pl.read_csv(
             data,
             has_header=False,
-            separator=self._dialect.delimiter,
-            quote_char=self._dialect.quote,
+            separator=dialect.delimiter,
+            quote_char=dialect.quote,
             schema=dict.fromkeys(self._names, pl.String),
             null_values=list(self._options.null_values) or None,
             columns=columns,
         )
+
+
+def _no_lines(size: int) -> UnreadableFile:
+    return UnreadableFile(
+        f"A line is longer than {size // 1024 // 1024} MiB: this is not delimited text.",
+        hint="Upload delimited text, plain or compressed with gzip or zstd.",
+    )
 
 
 def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:
@@ -193,10 +215,7 @@ def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[by
         parts, size, lines = [data[cut:]], len(data) - cut, 0
         if cut == 0:
             if size > _MAX_LINE_BYTES:
-                raise UnreadableFile(
-                    f"A line is longer than {_MAX_LINE_BYTES // 1024 // 1024} MiB: this is not delimited text.",
-                    hint="Upload delimited text, plain or compressed with gzip or zstd.",
-                )
+                raise _no_lines(_MAX_LINE_BYTES)
             continue
         if ready is not None:
             yield ready, False
@@ -210,66 +229,141 @@ def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[by
         yield ready, True
 
 
-def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dialect:
-    """The contract's delimiter, or the one with which the first record looks most like the contract."""
+def _chunk(found: Block, cells: pl.DataFrame, line: int, stop: int) -> RowChunk:
+    """The rows of a block before its line `stop`; `line` is the block's first."""
+    lines = found.lines.filter(found.lines < stop)
+    return RowChunk(
+        cells=cells.head(len(lines)),
+        lines=lines + line,
+        malformed=[MalformedRecord(m.line + line, m.text, m.reason) for m in found.malformed if m.line < stop],
+        original=found.original,
+    )
+
+
+def _decoded(data: bytes, line: int, *, final: bool) -> str:
+    """Text; unless it is final, its last character may be cut off."""
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(data, final)
+    except UnicodeDecodeError as error:
+        raise undecodable("utf-8", line + data.count(b"\n", 0, error.start)) from error
+
+
+def _after(stream: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """The stream without its first bytes."""
+    for piece in stream:
+        if count < len(piece):
+            yield piece[count:]
+        count = max(0, count - len(piece))
+
+
+class _Begin(NamedTuple):
+    """What stands before the first row, and how the rows are to be read.
+
+    Attributes:
+        names: Of the columns, in order; those that are not wanted are marked.
+        characters: Before the first row.
+        lines: Physical ones before the first row.
+    """
+
+    dialect: Dialect
+    header: list[str]
+    names: list[str]
+    characters: int
+    lines: int
+    preamble: list[str]
+
+
+def _told_by_itself(sample: str, options: CsvFormat, facts: FormatFacts, *, whole: bool) -> _Begin:
+    """Dialect and layout by the text alone, as far as they are not told."""
+    if len(sample) > _LOOKED_AT_CHARACTERS:
+        cut = sample.rfind("\n", 0, _LOOKED_AT_CHARACTERS) + 1
+        if sample.count("\n", 0, cut) >= _SAMPLE_RECORDS:  # lines may be long
+            sample, whole = sample[:cut], False
+    text = sample.lstrip("\r\n")
+    found = detect(sample, whole=whole)
+    dialect, width = found.dialect, found.width
+    facts.confidence, facts.rival = found.confidence, found.rival
     if options.delimiter is not None:
-        return Dialect(options.delimiter, options.quote)
+        dialect = Dialect(options.delimiter, options.quote, options.escape)
+        facts.confidence = facts.rival = None
+        width = width_of(text, dialect, whole=whole)
+    layout = layout_of(sample, dialect, width, whole=whole, header=options.header)
+    header = fitted(layout.header, width) if layout.header else []
+    facts.header_rows = layout.header_rows
+    if facts.rival:
+        facts.warnings.append(
+            f"Ambiguous: delimited by {dialect.delimiter!r} or as well by {facts.rival!r}; name it to be sure."
+        )
+    return _Begin(
+        dialect, header, names_without_contract(header, width), layout.characters, layout.lines, layout.preamble
+    )
+
+
+def _told_by_contract(sample: str, options: CsvFormat, columns: Sequence[Column], facts: FormatFacts) -> _Begin:
+    """Dialect by the contract, or the one with which a record looks most like its header."""
+    dialect = _dialect(sample, options, columns)
+    start = len(sample) - len(sample.lstrip("\r\n"))
+    blank_lines = sample.count("\n", 0, start)
+    if not options.header:
+        header = [column.source for column in columns]
+        return _Begin(dialect, header, names_by_contract(header, columns, facts), start, blank_lines, [])
+    if start == len(sample):
+        raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
+    start = _header_start(sample, start, dialect, {column.source for column in columns})
+    before = sample.count("\n", 0, start)
+    record = parse_record(sample, start, dialect)
+    if isinstance(record, Broken):
+        if record.too_wide:
+            raise UnreadableFile(
+                f"The header on line {before + 1} has more than {MAX_CELLS:,} columns.",
+                hint="Leave out what the contract does not name; if it is one long line, cut it into rows.",
+            )
+        raise UnreadableFile(
+            f"The header on line {before + 1} cannot be read: {record.reason}.", hint="Correct its quotes."
+        )
+    header = [cell.strip() for cell in record.cells]
+    facts.header_rows = 1
+    preamble = sample[:start].split("\n")[:-1] if before > blank_lines else []
+    names = names_by_contract(header, columns, facts)
+    if preamble:
+        facts.warnings.append(f"The header is on line {before + 1}; the lines before it were left out.")
+    return _Begin(dialect, header, names, record.end, before + sample.count("\n", start, record.end), preamble)
+
+
+def _header_start(sample: str, start: int, dialect: Dialect, wanted: set[str]) -> int:
+    """Where the header begins: the first record, unless a later one has more of the wanted names."""
+    best, most = start, -1
+    for position, cells in islice(records_with_starts(sample, start, dialect), _HEADER_RECORDS):
+        count = len(wanted & {cell.strip() for cell in cells})
+        if count > most:
+            best, most = position, count
+        if count == len(wanted):
+            break
+    return best
+
+
+def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dialect:
+    """The contract's delimiter, or the one with which a record looks most like the contract."""
+    if options.delimiter is not None:
+        return Dialect(options.delimiter, options.quote, options.escape)
     wanted = {column.source for column in columns}
-    best, best_score = Dialect(_DELIMITERS[0], options.quote), (-1, -1)
+    best, best_score = Dialect(_DELIMITERS[0], options.quote, options.escape), (-1, -1)
     text = sample.lstrip("\r\n")
     for delimiter in _DELIMITERS:
-        dialect = Dialect(delimiter, options.quote)
+        dialect = Dialect(delimiter, options.quote, options.escape)
         found = list(islice(iterate_records(text, dialect), _SAMPLE_RECORDS))
         if found and isinstance(found[0], Broken) and found[0].too_wide:
             return dialect  # the header will be refused
         records = [record for record in found if not isinstance(record, Broken)]
         if not records:
             continue
-        header = {cell.strip() for cell in records[0].cells}
+        headers = [{cell.strip() for cell in record.cells} for record in records]
+        header = max(headers, key=lambda cells: len(wanted & cells))
         fitting = sum(len(record.cells) == len(columns) for record in records)
-        score = (len(wanted & header), len(header)) if options.header else (fitting, len(records[0].cells))
+        score = (len(wanted & header), len(headers[0])) if options.header else (fitting, len(records[0].cells))
         if score > best_score:
             best, best_score = dialect, score
     return best
-
-
-def _column_names(header: Sequence[str], columns: Sequence[Column], facts: FormatFacts) -> list[str]:
-    """The contract's name for each column of the file; those that it does not name are marked unused.
-
-    Raises:
-        UnreadableFile: A required column is missing, or one that the contract reads stands there twice.
-    """
-    by_source = {column.source: column.name for column in columns}
-    counts = Counter(header)
-    twice = sorted(name for name in by_source if counts[name] > 1)
-    if twice:
-        raise UnreadableFile(
-            f"The header has the column '{twice[0]}' more than once.",
-            hint="Rename one of them.",
-            details={"header": _shown(header), "columns": len(header), "repeated": twice},
-        )
-    missing = [column.source for column in columns if column.required and column.source not in counts]
-    if missing:
-        listed = ", ".join(f"'{name}'" for name in missing)
-        no_header = not any(name in by_source for name in header)
-        hint = "If the file has no header, set format.header to false." if no_header else "Add them."
-        shown = ", ".join(header)[:300]
-        raise UnreadableFile(
-            f"The header lacks the required column{'s' if len(missing) > 1 else ''} {listed}; it has {shown}.",
-            hint=hint,
-            details={"header": _shown(header), "columns": len(header), "missing": missing},
-        )
-    unknown = [name for name in header if name not in by_source]
-    if unknown:
-        facts.warnings.append(f"Columns that the contract does not name were left out: {', '.join(unknown)[:300]}.")
-    return [by_source.get(name, f"{_UNUSED}{position}") for position, name in enumerate(header)]
-
-
-def _shown(header: Sequence[str]) -> list[str]:
-    """The header, if it is not too long for a report; else the beginnings of its first names."""
-    if sum(map(len, header)) <= _SHOWN_NAMES * _SHOWN_CHARACTERS:
-        return list(header)
-    return [name[:_SHOWN_CHARACTERS] for name in header[:_SHOWN_NAMES]]
 
 
 def _original_lines(block: bytes) -> Callable[[pl.Series], pl.Series]:

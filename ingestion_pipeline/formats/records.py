@@ -32,10 +32,26 @@ _MAX_EXPRESSION_CELLS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One character each; `quote` None: quotes have no meaning."""
+    """How cells are told apart.
+
+    Attributes:
+        delimiter: One character, or several ("a comma and a space").
+        quote: One character; None: quotes have no meaning.
+        escape: One character before a quote or a delimiter that belongs to the cell; quotes may be doubled as well.
+    """
 
     delimiter: str
     quote: str | None
+    escape: str | None = None
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether a strict parser of bytes knows it: one ASCII delimiter, doubled quotes."""
+        return len(self.delimiter) == 1 and self.delimiter.isascii() and self.escape is None
+
+
+# What records of other dialects are rewritten to, for the strict parser.
+CANONICAL = Dialect(",", '"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +93,7 @@ class Block:
         text: The good records, ready for a strict parser.
         lines: Int64, first physical line of each good record, counted from 0 at the start of the stretch.
         malformed: With lines counted the same way.
-        blank_lines: Lines with nothing on them, which are no records.
+        blank_lines: Numbers of lines with nothing on them, which are no records.
         consumed: Characters that were used; the rest begins a record that ends later.
         line_count: Physical lines in the consumed part.
     """
@@ -85,20 +101,23 @@ class Block:
     text: str
     lines: pl.Series
     malformed: list[MalformedRecord]
-    blank_lines: int
+    blank_lines: list[int]
     consumed: int
     line_count: int
     _source: str
     _starts: list[int]
     _line_counts: dict[int, int]  # of records with line breaks in them, by first line
 
+    def start_of(self, line: int) -> int:
+        """The character at which a physical line begins."""
+        return self._starts[line] if line < len(self._starts) else len(self._source)
+
     def original(self, rows: pl.Series) -> pl.Series:
         """The exact text of some good records, by their numbers, without the line's end."""
         texts = []
         for line in self.lines.gather(rows).to_list():
             after = line + self._line_counts.get(line, 1)
-            end = self._starts[after] if after < len(self._starts) else len(self._source)
-            texts.append(without_line_end(self._source[self._starts[line] : end]))
+            texts.append(without_line_end(self._source[self._starts[line] : self.start_of(after)]))
         return pl.Series(texts, dtype=pl.String)
 
 
@@ -129,19 +148,19 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
             found = quoted.match(text, position, limit)
             if found is None:
                 return Broken("a quoted cell does not end", unclosed=True)
-            cells.append(found[1].replace(dialect.quote * 2, dialect.quote))
+            cells.append(_unescaped(found[1].replace(dialect.quote * 2, dialect.quote), dialect))
             quoted_cells.append(True)
         else:
             found = plain.match(text, position)
             assert found is not None
-            cells.append(found[0])
+            cells.append(_unescaped(found[0], dialect))
             quoted_cells.append(False)
             literal_quote = literal_quote or (dialect.quote is not None and dialect.quote in found[0])
         position = found.end()
         if text.startswith(dialect.delimiter, position):
             if len(cells) == MAX_CELLS:
                 return Broken(f"more than {MAX_CELLS:,} cells", too_wide=True)
-            position += 1
+            position += len(dialect.delimiter)
             continue
         line_end = _LINE_END.match(text, position)
         if line_end is None:
@@ -162,7 +181,9 @@ def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Bloc
     lines = pl.Series([text]).str.split("\n").explode(empty_as_null=True)
     if text.endswith("\n"):
         lines = lines.head(len(lines) - 1)
-    if width <= _MAX_EXPRESSION_CELLS:
+    if not dialect.is_simple:
+        suspicious = pl.repeat(True, len(lines), eager=True)
+    elif width <= _MAX_EXPRESSION_CELLS:
         suspicious = ~lines.str.contains(_whole_record(dialect, width)) | lines.is_in(["", "\r"])
     else:
         suspicious = lines.str.count_matches(dialect.delimiter, literal=True) != width - 1
@@ -189,7 +210,8 @@ class _Walk:
         pieces: list[str] = []
         malformed: list[MalformedRecord] = []
         line_counts: dict[int, int] = {}
-        blank_lines = copied = 0
+        blank_lines: list[int] = []
+        copied = 0
         stop = len(begins)
         for line in self.suspicious.arg_true().to_list():
             if line < copied:
@@ -208,7 +230,7 @@ class _Walk:
             elif kind == "malformed":
                 malformed.append(MalformedRecord(line, without_line_end(self._slice(line, copied)), value))
             else:
-                blank_lines += 1
+                blank_lines.append(line)
         pieces.append(self._slice(copied, stop))
         return Block(
             text="".join(pieces),
@@ -237,7 +259,8 @@ class _Walk:
         text = self._slice(line, line + 1)
         if text.strip("\r\n") == "":
             return "blank", 1, ""
-        if self.dialect.quote is None or self.dialect.quote not in text:
+        simple = self.dialect.is_simple
+        if simple and (self.dialect.quote is None or self.dialect.quote not in text):
             # Nothing but the number of cells can be wrong; a file may be full of such lines.
             return "malformed", 1, f"{text.count(self.dialect.delimiter) + 1} cells instead of {self.width}"
         parsed = parse_record(self.text, start, self.dialect)
@@ -248,11 +271,20 @@ class _Walk:
         if len(parsed.cells) != self.width:
             # If a line after the first is a record by itself, an open quote has swallowed it: free it.
             swallowed = range(line + 1, line + parsed.line_count)
-            line_count = 1 if not all(self.suspicious[i] for i in swallowed) else parsed.line_count
+            line_count = 1 if any(self._is_record(i) for i in swallowed) else parsed.line_count
             return "malformed", line_count, f"{len(parsed.cells)} cells instead of {self.width}"
+        if not simple:
+            return "record", parsed.line_count, _quoted(parsed, CANONICAL)
         if parsed.literal_quote:
             return "record", parsed.line_count, _quoted(parsed, self.dialect)
         return "record", parsed.line_count, self.text[start : parsed.end]
+
+    def _is_record(self, line: int) -> bool:
+        """Whether the line alone is a whole record."""
+        if self.dialect.is_simple:
+            return not self.suspicious[line]
+        parsed = parse_record(self._slice(line, line + 1), 0, self.dialect)
+        return isinstance(parsed, Record) and parsed.line_count == 1 and len(parsed.cells) == self.width
 
 
 def without_line_end(text: str) -> str:
@@ -284,9 +316,28 @@ def _whole_record(dialect: Dialect, width: int) -> str:
 def _cell_patterns(dialect: Dialect) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of a quoted and of a plain cell."""
     quote = re.escape(dialect.quote or "\0")
-    delimiter = re.escape(dialect.delimiter)
-    quoted = re.compile(f"{quote}((?:[^{quote}]++|{quote}{quote})*+){quote}", re.DOTALL)
-    return quoted, re.compile(rf"(?:[^{delimiter}\r\n]++|\r(?!\n|\Z))*+")
+    if dialect.is_simple:
+        delimiter = re.escape(dialect.delimiter)
+        quoted = re.compile(f"{quote}((?:[^{quote}]++|{quote}{quote})*+){quote}", re.DOTALL)
+        return quoted, re.compile(rf"(?:[^{delimiter}\r\n]++|\r(?!\n|\Z))*+")
+    # The delimiter's first character ends a cell only where the rest of the delimiter follows.
+    first, rest = re.escape(dialect.delimiter[0]), re.escape(dialect.delimiter[1:])
+    alone = f"|{first}(?!{rest})" if rest else ""
+    escape = re.escape(dialect.escape) if dialect.escape else ""
+    escaped = f"|{escape}[^\r\n]" if escape else ""
+    literal = f"|{escape}" if escape else ""
+    quoted = re.compile(
+        f"{quote}((?:[^{quote}{escape}]++|{quote}{quote}{escaped and f'|{escape}.'})*+){quote}", re.DOTALL
+    )
+    return quoted, re.compile(rf"(?:[^{first}{escape}\r\n]++{escaped}{literal}{alone}|\r(?!\n|\Z))*+")
+
+
+def _unescaped(cell: str, dialect: Dialect) -> str:
+    """Without the escapes before quotes, delimiters and escapes; before anything else, the character is itself."""
+    if dialect.escape is None or dialect.escape not in cell:
+        return cell
+    meant = re.escape(dialect.escape + (dialect.quote or "")) + "".join(map(re.escape, dialect.delimiter[:1]))
+    return re.sub(rf"{re.escape(dialect.escape)}([{meant}])", r"\1", cell)
 
 
 def iterate_records(text: str, dialect: Dialect) -> Iterator[Record | Broken]:

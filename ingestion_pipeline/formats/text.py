@@ -4,11 +4,14 @@ What belongs here: bytes and encodings. What does not: cells and records.
 """
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator
 
 from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats.encodings import guessed_encoding, unmarked_utf16
 
 _HEAD_BYTES = 64 * 1024
+_QUOTED = re.compile(rb'"[^"]*+"')
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -39,11 +42,13 @@ _KNOWN_BINARY = (
 def first_bytes(chunks: Iterable[bytes], size: int = _HEAD_BYTES) -> tuple[bytes, Iterator[bytes]]:
     """The first bytes of a stream, and the whole stream again."""
     iterator = iter(chunks)
-    head = b""
+    parts, length = [], 0
     for chunk in iterator:
-        head += chunk
-        if len(head) >= size:
+        parts.append(chunk)
+        length += len(chunk)
+        if length >= size:
             break
+    head = b"".join(parts)
     return head, _again(head, iterator)
 
 
@@ -62,8 +67,8 @@ def slices(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
             yield from (chunk[start : start + size] for start in range(0, len(chunk), size))
 
 
-def encoding_of(head: bytes, wanted: str | None) -> str:
-    """The encoding by the byte order mark, else the wanted one, else UTF-8.
+def encoding_of(head: bytes, wanted: str | None) -> str | None:
+    """The encoding by the byte order mark, else the wanted one; None: to be found out while decoding (`Decoded`).
 
     Raises:
         UnreadableFile: The bytes are a known binary format or no text at all.
@@ -81,45 +86,84 @@ def encoding_of(head: bytes, wanted: str | None) -> str:
             )
     multibyte = (wanted or "").lower().replace("_", "-").startswith(("utf-16", "utf-32"))
     if not multibyte and b"\0" in head:
+        if wanted is None and (found := unmarked_utf16(head)) is not None:
+            return found
         raise UnreadableFile(
             "The file is not text: it has zero bytes.",
             hint="Upload delimited text, plain or compressed with gzip or zstd.",
         )
-    return wanted or "utf-8"
+    return wanted
 
 
 def _is_binary(head: bytes) -> bool:
     return any(byte < 9 or 13 < byte < 32 for byte in head)
 
 
-def as_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The stream in UTF-8 without a byte order mark.
+class Decoded:
+    """A stream in UTF-8 without a byte order mark, whatever it was written in.
 
     UTF-8 itself is passed on unchecked; whoever parses it must check it, and call `undecodable` on an error.
 
+    Args:
+        encoding: None: UTF-8, unless the first bytes beyond ASCII are none. Then it is guessed from them; what came
+            before is the same in every encoding that is guessed.
+
+    Attributes:
+        encoding: As far as it is known.
+        guessed: It was guessed.
+
     Raises:
-        UnreadableFile: The bytes are not of that encoding, or there is no such encoding.
+        UnreadableFile: There is no such encoding. While iterating: the bytes are not of it.
     """
-    try:
-        is_utf8 = codecs.lookup(encoding).name == "utf-8"
-        decoder = codecs.getincrementaldecoder(encoding)()
-    except LookupError as error:
-        raise UnreadableFile(
-            f"There is no encoding '{encoding}'.", hint="Correct format.encoding of the contract."
-        ) from error
-    if is_utf8:
-        head, stream = first_bytes(chunks, len(codecs.BOM_UTF8))
-        for position, chunk in enumerate(stream):
-            yield chunk[len(codecs.BOM_UTF8) :] if position == 0 and head.startswith(codecs.BOM_UTF8) else chunk
-        return
-    try:
-        for chunk in chunks:
-            if text := decoder.decode(chunk):
+
+    def __init__(self, chunks: Iterable[bytes], encoding: str | None) -> None:
+        self._chunks = chunks
+        self._is_open = encoding is None
+        self.encoding, self.guessed = encoding or "utf-8", False
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError as error:
+            raise UnreadableFile(
+                f"There is no encoding '{encoding}'.", hint="Correct format.encoding of the contract."
+            ) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        head, stream = first_bytes(self._chunks, len(codecs.BOM_UTF8))
+        if codecs.lookup(self.encoding).name != "utf-8":
+            yield from self._recoded(stream)
+            return
+        skip = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+        is_open = self._is_open and not skip
+        for chunk in stream:
+            piece = chunk[skip:]
+            skip = 0
+            if is_open and not piece.isascii():
+                is_open = False
+                if not _is_damaged_or_utf8(piece):
+                    self.encoding, self.guessed = guessed_encoding(piece), True
+                    yield from self._recoded(_again(piece, stream))
+                    return
+            yield piece
+
+    def _recoded(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        try:
+            for chunk in chunks:
+                if text := decoder.decode(chunk):
+                    yield text.encode()
+            if text := decoder.decode(b"", final=True):
                 yield text.encode()
-        if text := decoder.decode(b"", final=True):
-            yield text.encode()
-    except UnicodeError as error:
-        raise undecodable(encoding) from error
+        except UnicodeError as error:
+            raise undecodable(self.encoding) from error
+
+
+def _is_damaged_or_utf8(piece: bytes) -> bool:
+    """Whether it is UTF-8, perhaps cut off inside a character; or was, until a byte that cannot be read."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(piece)
+    except UnicodeDecodeError as error:
+        return not piece[: error.start].isascii()
+    return True
 
 
 def undecodable(encoding: str, line: int | None = None) -> UnreadableFile:
@@ -132,8 +176,20 @@ def undecodable(encoding: str, line: int | None = None) -> UnreadableFile:
     )
 
 
+def line_end_of(head: bytes) -> str | None:
+    """`CRLF`, `LF`, `CR` or `mixed`."""
+    crlf = head.count(b"\r\n")
+    counts = {"CRLF": crlf, "LF": head.count(b"\n") - crlf, "CR": head.count(b"\r") - crlf}
+    found = [name for name, count in counts.items() if count]
+    return found[0] if len(found) == 1 else ("mixed" if found else None)
+
+
 def with_line_feeds(chunks: Iterable[bytes], head: bytes) -> Iterable[bytes]:
-    """The stream with LF line ends where the file has lone CRs only (old Mac programs write them)."""
-    if b"\r" in head and b"\n" not in head:
+    """The stream with LF line ends where lone CRs end the lines (old Mac programs write them).
+
+    What stands in quotes does not count: it is line breaks inside cells.
+    """
+    outside = _QUOTED.sub(b"", head)
+    if b"\r" in outside and b"\n" not in outside:
         return (chunk.replace(b"\r", b"\n") for chunk in chunks)
     return chunks

@@ -18,7 +18,7 @@ from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
-from ingestion_pipeline.formats.base import RowChunk
+from ingestion_pipeline.formats.base import FormatFacts, RowChunk
 from ingestion_pipeline.stages.validate.rejects import rejected_rows
 from ingestion_pipeline.stages.validate.report import (
     MAX_FIRST_ERRORS,
@@ -89,6 +89,7 @@ class _Validation:
         self._rule_counts: Counter[tuple[str, str]] = Counter()
         self._time_chunks: set[datetime] = set()
         self._parts = 0
+        self._facts: FormatFacts | None = None
         self._texts = [column.name for column in contract.columns if column.type == "string"]
         self.report = ValidationReport(columns={c.name: str(polars_type(c)) for c in contract.columns})
 
@@ -109,7 +110,7 @@ class _Validation:
 
     def _read(self, chunk_bytes: int) -> None:
         reader = open_rows(self._hashed(), contract=self._contract, chunk_bytes=chunk_bytes)
-        self.report.format, self.report.warnings = reader.facts.as_dict(), reader.facts.warnings
+        self._facts = reader.facts
         with UniqueKeys() if self._contract.unique else nullcontext() as keys:
             for chunk in reader.chunks():
                 self._check(chunk, keys)
@@ -204,6 +205,8 @@ class _Validation:
     def _finish(self, seconds: float) -> None:
         report = self.report
         report.seconds = seconds
+        if self._facts is not None:
+            report.format, report.warnings = self._facts.as_dict(), self._facts.warnings
         report.time_chunks = sorted(self._time_chunks)
         report.rule_counts = [
             {"column": column, "rule": rule, "count": count}

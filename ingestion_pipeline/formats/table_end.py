@@ -1,0 +1,191 @@
+"""Where the table of a delimited text ends: at a footer, or where another table begins.
+
+What belongs here: judging what follows a blank line, and describing what is behind the table. What does not: the
+table's rows (`delimited`). Nothing that stands there is silently lost: its lines are counted, shown and warned of.
+
+A table ends at a blank line after which no record of its width comes, or after which a row of names stands over the
+columns that held values; and before lines of prose that end the file.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ingestion_pipeline.formats.dialects import is_value
+from ingestion_pipeline.formats.layout import looks_like_header, valued_columns
+from ingestion_pipeline.formats.records import Block, Dialect, Record, parse_record
+
+_LOOKED_AT = 5
+# Where there are more, blank lines are a habit of the file and separate no tables.
+MAX_BLANK_LINES = 200
+_ROWS_ABOVE = 50
+_SHOWN_LINES, _SHOWN_CHARACTERS = 20, 500
+_SHOWN_TABLES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a block's part of the table ends.
+
+    Attributes:
+        line: From 0 in the block.
+        decided: Otherwise more lines have to be seen from there on.
+    """
+
+    line: int
+    decided: bool
+
+
+def end_of_table(
+    block: Block, cells: pl.DataFrame, dialect: Dialect, valued: Sequence[int], *, after_blank: bool, final: bool
+) -> End | None:
+    """Where the table ends in a block; None if it goes on.
+
+    Args:
+        cells: The block's good records.
+        valued: The columns that hold values, by the rows before the block; rows of the block above a blank line
+            tell it better.
+        after_blank: The line before the block is blank.
+        final: Nothing comes after the block.
+    """
+    if block.blank_lines or after_blank:
+        end = _after_a_blank_line(block, cells, dialect, valued, after_blank=after_blank, final=final)
+        if end is not None:
+            return end
+    return _prose_at_the_end(block, dialect, final=final) if block.malformed else None
+
+
+def _after_a_blank_line(
+    block: Block, cells: pl.DataFrame, dialect: Dialect, valued: Sequence[int], *, after_blank: bool, final: bool
+) -> End | None:
+    bad = {record.line: record.text for record in block.malformed}
+    rows = {line: row for row, line in enumerate(block.lines.to_list())}
+    starts = sorted([*rows, *bad])
+    if len(block.blank_lines) > MAX_BLANK_LINES:
+        return None
+    for blank in ([-1] if after_blank else []) + block.blank_lines:
+        line = blank + 1
+        place = bisect_left(starts, line)
+        following = starts[place : place + _LOOKED_AT]
+        if not following or following[0] != line:
+            continue  # another blank line
+        if len(following) < _LOOKED_AT and not final:
+            return End(line, decided=False)
+        good = next((at for at in following if at in rows), None)
+        title = following if good is None else following[: following.index(good)]
+        widths = [width_of_line(bad[at], dialect) for at in title]
+        if good is None:
+            # Rows of another width: names above others of their number are a table; all else is ragged rows.
+            table = widths.count(widths[0]) > 1 and _are_names(bad[line], dialect)
+            if table or is_prose(bad[line], dialect):
+                return End(line, decided=True)
+            continue
+        above = rows[good]  # how many rows of the block come before it
+        if above:
+            valued = valued_columns(cells[max(0, above - _ROWS_ABOVE) : above].rows(), cells.width)
+        names = [cell or "" for cell in cells.row(above)]
+        if all(is_prose(bad[at], dialect) for at in title) and looks_like_header(names, valued):
+            return End(line, decided=True)
+    return None
+
+
+def _prose_at_the_end(block: Block, dialect: Dialect, *, final: bool) -> End | None:
+    """Where prose begins that ends the block, and so the file if nothing comes after it."""
+    last_good = block.lines[-1] if len(block.lines) else -1
+    last = [record for record in block.malformed if record.line > last_good]
+    end = None
+    for record in reversed(last):
+        if not is_prose(record.text, dialect):
+            break
+        end = record.line
+    if end is None or (not final and len(last) > _SHOWN_LINES):
+        return None
+    return End(end, decided=final)
+
+
+def is_prose(text: str, dialect: Dialect) -> bool:
+    """Whether a line is words and no row: one cell, empty ones after it aside."""
+    return (
+        width_of_line(text, dialect) == 1 and not is_value(text) and re.search(r"[^\W\d_][\w.]*[ :]", text) is not None
+    )
+
+
+def _are_names(text: str, dialect: Dialect) -> bool:
+    parsed = parse_record(text, 0, dialect)
+    cells = [cell for cell in parsed.cells if cell.strip()] if isinstance(parsed, Record) else []
+    return len(cells) > 1 and not any(is_value(cell) for cell in cells)
+
+
+def width_of_line(text: str, dialect: Dialect) -> int:
+    """How many cells a line has by itself; without the empty ones at its end, so that a padded title is one cell."""
+    parsed = parse_record(text, 0, dialect)
+    cells = parsed.cells if isinstance(parsed, Record) else text.split(dialect.delimiter)
+    while len(cells) > 1 and not cells[-1].strip():
+        cells = cells[:-1]
+    return len(cells)
+
+
+class Rest:
+    """What stands behind the table, stretch by stretch between blank lines.
+
+    Args:
+        line: Physical lines before it.
+    """
+
+    def __init__(self, dialect: Dialect, line: int) -> None:
+        self._dialect, self._line = dialect, line
+        self._open: dict[str, int] | None = None
+        self._part = ""
+        self._first_line = line + 1
+        self.footer: list[str] = []
+        self.footer_lines = 0
+        self.tables: list[dict[str, int]] = []
+        self.table_lines = 0
+
+    def add(self, text: str) -> None:
+        lines = (self._part + text).split("\n")
+        self._part = lines.pop()
+        for line in lines:
+            self._take(line.rstrip("\r"))
+
+    def close(self) -> None:
+        if self._part:
+            self._take(self._part.rstrip("\r"))
+            self._part = ""
+
+    def _take(self, text: str) -> None:
+        self._line += 1
+        if not text.strip():
+            self._open = None
+            return
+        if self._open is not None:
+            self._open["lines"] += 1
+            self.table_lines += 1
+            return
+        width = width_of_line(text, self._dialect)
+        if width == 1:
+            self.footer_lines += 1
+            if len(self.footer) < _SHOWN_LINES:
+                self.footer.append(text[:_SHOWN_CHARACTERS])
+            return
+        self._open = {"line": self._line, "columns": width, "lines": 1}
+        self.table_lines += 1
+        if len(self.tables) < _SHOWN_TABLES:
+            self.tables.append(self._open)
+
+    def warnings(self) -> list[str]:
+        found = []
+        if self.tables:
+            first = self.tables[0]
+            found.append(
+                f"A further table begins on line {first['line']}; {self.table_lines} lines of further tables were not "
+                f"read."
+            )
+        if self.footer_lines:
+            found.append(
+                f"{self.footer_lines} lines of text after the table (from line {self._first_line}) were left out."
+            )
+        return found
