@@ -22,6 +22,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "corrections": ("replay", "undo", "resubmit"),
     "rejected": ("rejected",),
     "query": ("query",),
+    "read": ("read",),
     "contract": ("contract",),
     "organizations": ("organizations",),
 }
