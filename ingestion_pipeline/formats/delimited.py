@@ -25,7 +25,7 @@ from ingestion_pipeline.formats.records import (
     parse_record,
     split_block,
 )
-from ingestion_pipeline.formats.text import slices, undecodable
+from ingestion_pipeline.formats.text import UPLOAD_HINT, slices, undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
@@ -195,7 +195,7 @@ def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[by
             if size > _MAX_LINE_BYTES:
                 raise UnreadableFile(
                     f"A line is longer than {_MAX_LINE_BYTES // 1024 // 1024} MiB: this is not delimited text.",
-                    hint="Upload delimited text, plain or compressed with gzip or zstd.",
+                    hint=UPLOAD_HINT,
                 )
             continue
         if ready is not None:

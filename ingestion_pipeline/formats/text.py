@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 
 from ingestion_pipeline.errors import UnreadableFile
 
+# The one wording of what is read, for every refusal.
+UPLOAD_HINT = "Upload delimited text, plain or compressed with gzip or zstd."
+
 _HEAD_BYTES = 64 * 1024
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -39,11 +42,14 @@ _KNOWN_BINARY = (
 def first_bytes(chunks: Iterable[bytes], size: int = _HEAD_BYTES) -> tuple[bytes, Iterator[bytes]]:
     """The first bytes of a stream, and the whole stream again."""
     iterator = iter(chunks)
-    head = b""
+    parts: list[bytes] = []
+    length = 0
     for chunk in iterator:
-        head += chunk
-        if len(head) >= size:
+        parts.append(chunk)
+        length += len(chunk)
+        if length >= size:
             break
+    head = b"".join(parts)
     return head, _again(head, iterator)
 
 
@@ -76,14 +82,14 @@ def encoding_of(head: bytes, wanted: str | None) -> str:
         if head.startswith(magic) and (not magic.isalnum() or _is_binary(head)):
             raise UnreadableFile(
                 f"The file is not delimited text but {what}.",
-                hint="Upload delimited text, plain or compressed with gzip or zstd.",
+                hint=UPLOAD_HINT,
                 details={"found": what},
             )
     multibyte = (wanted or "").lower().replace("_", "-").startswith(("utf-16", "utf-32"))
     if not multibyte and b"\0" in head:
         raise UnreadableFile(
             "The file is not text: it has zero bytes.",
-            hint="Upload delimited text, plain or compressed with gzip or zstd.",
+            hint=UPLOAD_HINT,
         )
     return wanted or "utf-8"
 
