@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowReader
-from ingestion_pipeline.formats.compression import compression_of, decompressed
+from ingestion_pipeline.formats.compression import compression_of, decompressed, refuse_nested
 from ingestion_pipeline.formats.text import as_utf8, encoding_of, first_bytes, with_line_feeds
 
 
@@ -34,6 +34,8 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract, chunk_bytes: int) 
         raise UnreadableFile(
             f"The file holds nothing: {compression} of 0 bytes.", hint="Upload a file with a header and rows."
         )
+    if compression is not None:
+        refuse_nested(head, compression)
     encoding = encoding_of(head, contract.format.encoding)
     text = as_utf8(plain, encoding)
     head, text = first_bytes(text)
