@@ -1,7 +1,7 @@
-"""Stored bytes to plain bytes: gzip, zstd, bzip2 and xz, told by their content, never by the name.
+"""Stored bytes to plain bytes: gzip, zstd, bzip2, xz and ZIP, told by their content, never by the name.
 
 What belongs here: telling them apart, and streams of one compression in a row. What does not: one stream's
-decompressor (`decoders`), archives with members, and formats that compress inside themselves.
+decompressor (`decoders`), members of archives (`zip_member`), and formats that compress inside themselves.
 """
 
 import zlib
@@ -12,11 +12,15 @@ from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.decoders import Bzip2, Decoder, Inflate, Xz, Zstd, cut_off, damaged
 from ingestion_pipeline.formats.expansion import Expansion
 from ingestion_pipeline.formats.text import UPLOAD_HINT, slices
+from ingestion_pipeline.formats.zip_member import unzipped
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\xfd7zXZ\x00", "xz"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),  # an archive of nothing
+    (b"PK\x07\x08", "zip"),  # the first part of a split archive
 )
 # A text may begin with "BZh1". What follows in bzip2, the start of a block or the end, no text has.
 _BZIP2 = b"BZh"
@@ -45,7 +49,7 @@ _STREAMS = {
 
 
 def compression_of(head: bytes) -> str | None:
-    """`gzip`, `zstd`, `bzip2`, `xz` or None, by the first bytes."""
+    """`gzip`, `zstd`, `bzip2`, `xz`, `zip` or None, by the first bytes."""
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -58,12 +62,16 @@ def decompressed(chunks: Iterable[bytes], compression: str | None) -> Iterator[b
     """The plain bytes of a stream; several gzip members, zstd frames and so on in a row are one stream.
 
     Raises:
-        UnreadableFile: Damaged, cut off, or much larger than anything sensible.
+        UnreadableFile: Damaged, cut off, or much larger than anything sensible; of a ZIP archive, also when it
+            does not hold exactly one file.
     """
     if compression is None:
         yield from chunks
         return
     expansion = Expansion()
+    if compression == "zip":
+        yield from unzipped(chunks, expansion)
+        return
     for plain in _in_a_row(chunks, compression, expansion):
         expansion.made(len(plain))
         yield plain
@@ -77,8 +85,9 @@ def refuse_nested(head: bytes, compression: str) -> None:
     """
     inner = compression_of(head)
     if inner is not None:
+        called = "a ZIP archive or an Office document" if inner == "zip" else inner
         raise UnreadableFile(
-            f"The file is not delimited text but {inner} inside {compression}.",
+            f"The file is not delimited text but {called} inside {compression}.",
             hint=UPLOAD_HINT,
             details={"found": inner, "inside": compression},
         )

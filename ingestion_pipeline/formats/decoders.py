@@ -1,7 +1,7 @@
 """One compressed stream at a time, step by step: the libraries' decompressors behind one small interface.
 
 What belongs here: how much each library may make of one step, and its errors in our words. What does not: what
-may follow a stream (`compression`).
+may follow a stream (`compression`), and archives (`zip_member`).
 """
 
 import bz2

@@ -1,6 +1,6 @@
 """How many plain bytes a stored byte may become.
 
-What belongs here: counting both, and the limit. What does not: unpacking (`compression`).
+What belongs here: counting both, and the limit. What does not: unpacking (`compression`, `zip_member`).
 """
 
 from collections.abc import Iterable, Iterator

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from ingestion_pipeline.errors import UnreadableFile
 
 # The one wording of what is read, for every refusal.
-UPLOAD_HINT = "Upload delimited text: plain, compressed with gzip, zstd, bzip2 or xz."
+UPLOAD_HINT = (
+    "Upload delimited text: plain, compressed with gzip, zstd, bzip2 or xz, or a ZIP archive with one file in it."
+)
 
 _HEAD_BYTES = 64 * 1024
 _BYTE_ORDER_MARKS = (
@@ -20,7 +22,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _KNOWN_BINARY = (
-    (b"PK\x03\x04", "a ZIP archive or an Office document"),
     (b"PAR1", "Parquet"),
     (b"%PDF", "PDF"),
     (b"BZh", "damaged bzip2"),
