@@ -35,7 +35,7 @@ app = typer.Typer()
 @app.command()
 def upload(
     files: Annotated[
-        list[Path], typer.Argument(help="Delimited text (CSV, TSV, ...), plain, gzip or zstd.", show_default=False)
+        list[Path], typer.Argument(help="Delimited text (CSV, TSV, ...), plain or compressed.", show_default=False)
     ],
     *,
     datasource: Annotated[str, typer.Option("--datasource", "-d", help="Whose contract they have to meet.")],

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ingestion_pipeline.domain.contract import Contract, CsvFormat
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowReader
-from ingestion_pipeline.formats.compression import compression_of, decompressed
+from ingestion_pipeline.formats.compression import compression_of, decompressed, refuse_nested
 from ingestion_pipeline.formats.text import Decoded, encoding_of, first_bytes, line_end_of, with_line_feeds
 
 
@@ -35,6 +35,8 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
         raise UnreadableFile(
             f"The file holds nothing: {compression} of 0 bytes.", hint="Upload a file with a header and rows."
         )
+    if compression is not None:
+        refuse_nested(head, compression)
     options = contract.format if contract else CsvFormat(header=None)
     encoding = encoding_of(head, options.encoding)
     decoded = Decoded(plain, encoding)

@@ -32,7 +32,7 @@ from ingestion_pipeline.formats.records import (
     split_block,
 )
 from ingestion_pipeline.formats.table_end import MAX_BLANK_LINES, Rest, end_of_table
-from ingestion_pipeline.formats.text import first_bytes, slices, undecodable
+from ingestion_pipeline.formats.text import UPLOAD_HINT, first_bytes, slices, undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
@@ -195,7 +195,7 @@ class DelimitedReader:
 def _no_lines(size: int) -> UnreadableFile:
     return UnreadableFile(
         f"A line is longer than {size // 1024 // 1024} MiB: this is not delimited text.",
-        hint="Upload delimited text, plain or compressed with gzip or zstd.",
+        hint=UPLOAD_HINT,
     )
 
 

@@ -2,20 +2,17 @@
 
 import csv
 import gzip
-import random
 import threading
 import time
 
 import polars as pl
 import pytest
-import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats import delimited, open_rows
 from ingestion_pipeline.formats.ahead import ahead
-from ingestion_pipeline.formats.compression import compression_of, decompressed
 from ingestion_pipeline.formats.records import Dialect, split_block
 from ingestion_pipeline_tests.unit.contracts import contract_of, in_pieces
 
@@ -277,8 +274,6 @@ def test_letters_that_first_come_late_tell_the_encoding_and_the_report_says_so()
         pytest.param(b"at,b,b\n", "more than once", id="column twice"),
         pytest.param(b'"at,b,c\n1,2,3\n', "header", id="header with an open quote"),
         pytest.param(gzip.compress(b""), "gzip of 0 bytes", id="gzip of nothing"),
-        pytest.param(gzip.compress(gzip.compress(b"at,b,c\n")), "gzip inside", id="gzip in gzip"),
-        pytest.param(b"\x1f\x8bnot gzip at all", "damaged", id="gzip in name only"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_error(data, says):
@@ -286,53 +281,6 @@ def test_what_cannot_be_read_is_one_clear_error(data, says):
         read(data)
     assert says in error.value.message
     assert error.value.hint
-
-
-TEXT = b"at,b,c\n" + b"".join(f"{n},x,y\n".encode() for n in range(200))
-COMPRESSED = {
-    "gzip": gzip.compress(TEXT, mtime=0),
-    "gzip members": gzip.compress(TEXT[:500], mtime=0) + gzip.compress(TEXT[500:], mtime=0),
-    "gzip padded": gzip.compress(TEXT, mtime=0) + b"\0" * 100,
-    "zstd": zstandard.compress(TEXT),
-    "zstd frames": zstandard.compress(TEXT[:500]) + zstandard.compress(TEXT[500:]),
-}
-
-
-@pytest.mark.parametrize("kind", COMPRESSED)
-@pytest.mark.parametrize("piece", [1, 17, 100_000])
-def test_compressed_text_is_the_same_text(kind, piece):
-    data = COMPRESSED[kind]
-    assert b"".join(decompressed(in_pieces(data, piece), compression_of(data))) == TEXT
-
-
-@pytest.mark.parametrize("kind", ["gzip", "gzip members", "zstd", "zstd frames"])
-def test_a_compressed_stream_that_is_cut_off_anywhere_is_never_taken_for_whole(kind):
-    data = COMPRESSED[kind]
-    whole = {len(zstandard.compress(TEXT[:500])), len(gzip.compress(TEXT[:500], mtime=0))}
-    for length in range(4, len(data), 3):
-        if length in whole:
-            continue  # cut between members: a whole stream in itself
-        with pytest.raises(UnreadableFile):
-            b"".join(decompressed([data[:length]], compression_of(data)))
-
-
-@pytest.mark.parametrize("before", [0, 600_000], ids=["from the start", "behind what does not compress"])
-@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
-def test_a_bomb_is_unpacked_in_small_pieces(compress, before):
-    calm = random.Random(1).randbytes(before)
-    zeros = b"0" * 100_000_000
-    for bomb in (compress(calm + zeros), compress(calm) + compress(zeros)):
-        sizes = [len(piece) for piece in decompressed([bomb], compression_of(bomb))]
-        assert sum(sizes) == len(calm) + len(zeros)
-        assert max(sizes) <= 16 << 20
-
-
-@pytest.mark.parametrize("member", [gzip.compress(b"", mtime=0), zstandard.compress(b"")], ids=["gzip", "zstd"])
-def test_many_members_in_one_chunk_take_time_by_their_number_not_by_its_square(member):
-    data = member * ((4 << 20) // len(member))
-    started = time.process_time()
-    assert list(decompressed([data], compression_of(data))) == []
-    assert time.process_time() - started < 15  # a copy of the rest for each member took a minute
 
 
 def test_read_ahead_keeps_order_raises_in_place_and_ends_with_its_consumer():
