@@ -24,6 +24,7 @@ from ingestion_pipeline.domain.contract import (
     CsvFormat,
     DruidLayout,
     Duplicates,
+    FormatType,
     Granularity,
     History,
     RejectPolicy,
@@ -91,6 +92,8 @@ class _Reject(_Document):
 
 
 class _Format(_Document):
+    type: FormatType = "auto"
+    record_path: str | None = None
     delimiter: _Character | None = None
     quote: _Character | None = '"'
     encoding: str | None = None
@@ -161,6 +164,8 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
         reject=RejectPolicy(max_fraction=document.reject.max_fraction, max_rows=document.reject.max_rows),
         format=CsvFormat(
+            type=document.format.type,
+            record_path=tuple(document.format.record_path.split(".")) if document.format.record_path else (),
             delimiter=document.format.delimiter,
             quote=document.format.quote,
             encoding=document.format.encoding,
@@ -297,6 +302,12 @@ def _problems_between(contract: Contract) -> Iterable[Problem]:
     delimiter = contract.format.delimiter
     if delimiter is not None and delimiter in ("\r", "\n", contract.format.quote):
         yield Problem("format.delimiter", "it cannot be told from a line's end or a quote")
+    if contract.format.record_path and contract.format.type not in {"auto", "json"}:
+        yield Problem(
+            "format.record_path", f"files of type {contract.format.type} have no such path", "Remove it, or the type."
+        )
+    if "" in contract.format.record_path:
+        yield Problem("format.record_path", "a key between its dots is missing", "Write keys as in 'data.items'.")
 
 
 def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:
