@@ -12,6 +12,8 @@ from ingestion_pipeline.formats.base import FormatFacts, RowReader
 from ingestion_pipeline.formats.compression import compression_of, decompressed
 from ingestion_pipeline.formats.text import as_utf8, encoding_of, first_bytes, with_line_feeds
 
+# The module of a format is imported when a file is of it: each run would pay for all of them.
+
 
 def open_rows(stored: Iterable[bytes], *, contract: Contract, chunk_bytes: int) -> RowReader:
     """Find out what a file is and open it.
@@ -21,10 +23,9 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract, chunk_bytes: int) 
         chunk_bytes: About how much plain text becomes one chunk of rows.
 
     Raises:
-        UnreadableFile: It is empty, damaged, not text, or its header is not the contract's.
+        UnreadableFile: It is empty, damaged, of no known format, not of the one that the contract asks for, or it
+            lacks columns that the contract requires.
     """
-    from ingestion_pipeline.formats.delimited import DelimitedReader
-
     head, stored = first_bytes(stored)
     if not head:
         raise UnreadableFile("The file is empty: 0 bytes.", hint="Upload a file with a header and rows.")
@@ -34,17 +35,51 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract, chunk_bytes: int) 
         raise UnreadableFile(
             f"The file holds nothing: {compression} of 0 bytes.", hint="Upload a file with a header and rows."
         )
+    wanted = contract.format.type
+    if wanted == "parquet" or (wanted == "auto" and is_parquet(head)):
+        from ingestion_pipeline.formats.parquet import ParquetReader
+
+        return ParquetReader(
+            plain,
+            columns=contract.columns,
+            null_values=contract.format.null_values,
+            facts=FormatFacts(format="Parquet", compression=compression),
+            chunk_bytes=chunk_bytes,
+        )
     encoding = encoding_of(head, contract.format.encoding)
-    text = as_utf8(plain, encoding)
-    head, text = first_bytes(text)
+    head, text = first_bytes(as_utf8(plain, encoding))
+    lines = with_line_feeds(text, head)
     facts = FormatFacts(format="delimited text", compression=compression, encoding=encoding)
+    if wanted == "json" or (wanted == "auto" and may_be_json(head)):
+        from ingestion_pipeline.formats.json_head import kind_of_json
+        from ingestion_pipeline.formats.json_reader import JsonReader
+
+        path = contract.format.record_path
+        kind, lines = kind_of_json(lines, columns=contract.columns, path=path, forced=wanted == "json")
+        if kind is not None:
+            return JsonReader(
+                lines,
+                kind=kind,
+                options=contract.format,
+                columns=contract.columns,
+                facts=facts,
+                chunk_bytes=chunk_bytes,
+            )
+    from ingestion_pipeline.formats.delimited import DelimitedReader
+
     return DelimitedReader(
-        with_line_feeds(text, head),
-        options=contract.format,
-        columns=contract.columns,
-        facts=facts,
-        chunk_bytes=chunk_bytes,
+        lines, options=contract.format, columns=contract.columns, facts=facts, chunk_bytes=chunk_bytes
     )
+
+
+def is_parquet(head: bytes) -> bool:
+    """Parquet, also encrypted: the first bytes alone could begin a text too."""
+    return head[:4] in (b"PAR1", b"PARE") and any(byte < 9 for byte in head)
+
+
+def may_be_json(head: bytes) -> bool:
+    """A text that begins as JSON does; more is found out by parsing it."""
+    return head.lstrip(b" \t\r\n")[:1] in (b"[", b"{")
 
 
 __all__ = ["FormatFacts", "RowReader", "open_rows"]
