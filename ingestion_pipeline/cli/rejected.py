@@ -90,7 +90,8 @@ def fixable_lines(quarantine: Iterator[bytes], found: Mapping[str, Any], options
     """
     if found.get("format") != _TEXT:
         raise FileError(
-            f"The file is {found.get('format')}; its rows have no lines.", hint="Correct the whole file and upload it."
+            f"The file is {found.get('format')}; only rows of delimited text can be corrected by themselves.",
+            hint="Correct the whole file and upload it.",
         )
     if options.header and not found.get("header_is_whole", True):
         raise FileError(
