@@ -18,7 +18,7 @@ from ingestion_pipeline.cli.connections import Connections, connected
 from ingestion_pipeline.cli.family import open_rows
 from ingestion_pipeline.cli.jobs import find_job
 from ingestion_pipeline.cli.output import console, counted
-from ingestion_pipeline.domain.contract import CsvFormat
+from ingestion_pipeline.domain.contract import FileFormat
 from ingestion_pipeline.domain.correction import fixes, keeper
 from ingestion_pipeline.domain.orders import short
 from ingestion_pipeline.errors import FileError, ObjectMissing
@@ -77,7 +77,7 @@ def rejected(
             )
 
 
-def fixable_lines(quarantine: Iterator[bytes], found: Mapping[str, Any], options: CsvFormat) -> Iterator[bytes]:
+def fixable_lines(quarantine: Iterator[bytes], found: Mapping[str, Any], options: FileFormat) -> Iterator[bytes]:
     """The rejected rows as the file had them, each once, in its encoding and dialect.
 
     Args:
@@ -90,7 +90,8 @@ def fixable_lines(quarantine: Iterator[bytes], found: Mapping[str, Any], options
     """
     if found.get("format") != _TEXT:
         raise FileError(
-            f"The file is {found.get('format')}; its rows have no lines.", hint="Correct the whole file and upload it."
+            f"The file is {found.get('format')}; only rows of delimited text can be corrected by themselves.",
+            hint="Correct the whole file and upload it.",
         )
     if options.header and not found.get("header_is_whole", True):
         raise FileError(
@@ -161,7 +162,7 @@ def _quarantine_key(systems: Connections, job: Mapping[str, Any]) -> str:
     return str(job["quarantine_url"]).removeprefix(systems.bucket.url(""))
 
 
-def _format(systems: Connections, job: Mapping[str, Any]) -> CsvFormat:
+def _format(systems: Connections, job: Mapping[str, Any]) -> FileFormat:
     from ingestion_pipeline.cli.send import require_usable
 
     require_usable(job["datasource"], systems)

@@ -19,6 +19,7 @@ ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime"
 Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
 Duplicates = Literal["load", "skip"]
+FormatType = Literal["auto", "csv", "json", "parquet"]
 
 # Columns that the system writes itself; an input column may not begin with the prefix.
 RESERVED_PREFIX = "__"
@@ -50,7 +51,7 @@ class Column:
 
     Attributes:
         name: Its name in Druid.
-        source: Its name in the file's header.
+        source: Its name in the file: a header's, a key's, or keys with dots between them that lead into nested objects.
         required: The header must have it; otherwise an absent column is all null.
         nullable: A row may leave it empty.
         format: How a date or datetime is written (strftime), `epoch_s`, `epoch_ms`, or None for ISO 8601.
@@ -115,15 +116,19 @@ class RejectPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CsvFormat:
-    """How delimited text is written; None means detect.
+class FileFormat:
+    """How files are written; None means detect.
 
     Attributes:
+        type: The family of formats, instead of finding it out by content.
+        record_path: Keys that lead from the top of a JSON document to the array of its rows; empty: no path given.
         null_values: Words that mean null, in every column. An empty cell without quotes always does.
         header: The first record names the columns; otherwise they come in the contract's order. None: find out,
             which only a file without a contract needs.
     """
 
+    type: FormatType = "auto"
+    record_path: tuple[str, ...] = ()
     delimiter: str | None = None
     quote: str | None = '"'
     escape: str | None = None
@@ -163,7 +168,7 @@ class Contract:
     unique: tuple[str, ...] = ()
     druid: DruidLayout = DruidLayout()
     reject: RejectPolicy = RejectPolicy()
-    format: CsvFormat = CsvFormat()
+    format: FileFormat = FileFormat()
 
     def column(self, name: str) -> Column:
         """The column of that name.

@@ -21,9 +21,10 @@ from ingestion_pipeline.domain.contract import (
     ColumnType,
     Contract,
     CrossCheck,
-    CsvFormat,
     DruidLayout,
     Duplicates,
+    FileFormat,
+    FormatType,
     Granularity,
     History,
     RejectPolicy,
@@ -91,6 +92,8 @@ class _Reject(_Document):
 
 
 class _Format(_Document):
+    type: FormatType = "auto"
+    record_path: str | None = None
     delimiter: _Character | None = None
     quote: _Character | None = '"'
     escape: _Character | None = None
@@ -161,7 +164,9 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         ),
         druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
         reject=RejectPolicy(max_fraction=document.reject.max_fraction, max_rows=document.reject.max_rows),
-        format=CsvFormat(
+        format=FileFormat(
+            type=document.format.type,
+            record_path=tuple(document.format.record_path.split(".")) if document.format.record_path else (),
             delimiter=document.format.delimiter,
             quote=document.format.quote,
             escape=document.format.escape,
@@ -296,11 +301,20 @@ def _problems_between(contract: Contract) -> Iterable[Problem]:
             yield Problem("time.column", f"'{column.name}' may be absent", "The time column is required in every row.")
     if contract.time.min >= contract.time.max:
         yield Problem("time.max", "it is not after time.min")
-    delimiter = contract.format.delimiter
-    if delimiter is not None and delimiter in ("\r", "\n", contract.format.quote):
+    yield from _problems_of_format(contract.format)
+
+
+def _problems_of_format(format_: FileFormat) -> Iterable[Problem]:
+    if format_.delimiter is not None and format_.delimiter in ("\r", "\n", format_.quote):
         yield Problem("format.delimiter", "it cannot be told from a line's end or a quote")
-    if contract.format.escape is not None and contract.format.escape in ("\r", "\n", delimiter, contract.format.quote):
+    if format_.escape is not None and format_.escape in ("\r", "\n", format_.delimiter, format_.quote):
         yield Problem("format.escape", "it cannot be told from a line's end, the delimiter or a quote")
+    if format_.record_path and format_.type not in {"auto", "json"}:
+        yield Problem(
+            "format.record_path", f"files of type {format_.type} have no such path", "Remove it, or the type."
+        )
+    if "" in format_.record_path:
+        yield Problem("format.record_path", "a key between its dots is missing", "Write keys as in 'data.items'.")
 
 
 def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:

@@ -4,13 +4,17 @@ What belongs here: choosing the reader. To add a family, write a reader (`base.R
 `open_rows`. What does not: rules about values (`stages.validate`).
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
-from ingestion_pipeline.domain.contract import Contract, CsvFormat
+from ingestion_pipeline.domain.contract import Column, Contract, FileFormat
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowReader
 from ingestion_pipeline.formats.compression import compression_of, decompressed, refuse_nested
-from ingestion_pipeline.formats.text import Decoded, encoding_of, first_bytes, line_end_of, with_line_feeds
+from ingestion_pipeline.formats.text import Decoded, encoding_of, first_bytes, line_end_of, undecodable, with_line_feeds
+
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+# The module of a format is imported when a file is of it: each run would pay for all of them.
 
 
 def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes: int) -> RowReader:
@@ -22,10 +26,9 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
         chunk_bytes: About how much plain text becomes one chunk of rows.
 
     Raises:
-        UnreadableFile: It is empty, damaged, not text, or its header is not the contract's.
+        UnreadableFile: It is empty, damaged, of no known format, not of the one that the contract asks for, or it
+            lacks columns that the contract requires.
     """
-    from ingestion_pipeline.formats.delimited import DelimitedReader
-
     head, stored = first_bytes(stored)
     if not head:
         raise UnreadableFile("The file is empty: 0 bytes.", hint="Upload a file with a header and rows.")
@@ -37,20 +40,76 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
         )
     if compression is not None:
         refuse_nested(head, compression)
-    options = contract.format if contract else CsvFormat(header=None)
-    encoding = encoding_of(head, options.encoding)
-    decoded = Decoded(plain, encoding)
+    options = contract.format if contract else FileFormat(header=None)
+    columns = contract.columns if contract else None
+    wanted = options.type
+    if wanted == "parquet" or (wanted == "auto" and is_parquet(head)):
+        from ingestion_pipeline.formats.parquet import ParquetReader
+
+        return ParquetReader(
+            plain,
+            columns=_told_columns(columns, "Parquet"),
+            null_values=options.null_values,
+            facts=FormatFacts(format="Parquet", compression=compression),
+            chunk_bytes=chunk_bytes,
+        )
+    decoded = Decoded(plain, encoding_of(head, options.encoding))
     head, text = first_bytes(decoded)
     facts = FormatFacts(
         format="delimited text", compression=compression, encoding=decoded.encoding, line_end=line_end_of(head)
     )
-    return DelimitedReader(
-        _told(with_line_feeds(text, head), decoded, facts),
-        options=options,
-        columns=contract.columns if contract else None,
-        facts=facts,
-        chunk_bytes=chunk_bytes,
-    )
+    lines = _told(with_line_feeds(text, head), decoded, facts)
+    if wanted == "json" or (wanted == "auto" and may_be_json(head)):
+        from ingestion_pipeline.formats.json_head import kind_of_json
+        from ingestion_pipeline.formats.json_reader import JsonReader
+
+        kind, lines = kind_of_json(lines, columns=columns or (), path=options.record_path, forced=wanted == "json")
+        if kind is not None:
+            return JsonReader(
+                _unguessed(lines, decoded),
+                kind=kind,
+                options=options,
+                columns=_told_columns(columns, "JSON"),
+                facts=facts,
+                chunk_bytes=chunk_bytes,
+            )
+    from ingestion_pipeline.formats.delimited import DelimitedReader
+
+    return DelimitedReader(lines, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes)
+
+
+def is_parquet(head: bytes) -> bool:
+    """Parquet, also encrypted: the first bytes alone could begin a text too."""
+    return head[:4] in (b"PAR1", b"PARE") and any(byte < 9 for byte in head)
+
+
+def may_be_json(head: bytes) -> bool:
+    """A text that begins as JSON does; more is found out by parsing it."""
+    return head.lstrip(b" \t\r\n")[:1] in (b"[", b"{")
+
+
+def _unguessed(text: Iterable[bytes], decoded: Decoded) -> Iterator[bytes]:
+    """The text of a format that is UTF-8 unless another encoding is named (RFC 8259 for JSON): none is guessed."""
+    line = 1
+    for piece in text:
+        if decoded.guessed and (odd := _BEYOND_ASCII.search(piece)):
+            raise undecodable("utf-8", line + piece.count(b"\n", 0, odd.start()))
+        line += piece.count(b"\n")
+        yield piece
+
+
+def _told_columns(columns: Sequence[Column] | None, what: str) -> Sequence[Column]:
+    """The contract's columns.
+
+    Raises:
+        UnreadableFile: There is no contract: only of delimited text all columns are found out by themselves.
+    """
+    if columns is None:
+        raise UnreadableFile(
+            f"The file is {what}, which is read by a contract only.",
+            hint="Upload it to a datasource whose contract names its columns.",
+        )
+    return columns
 
 
 def _told(text: Iterable[bytes], decoded: Decoded, facts: FormatFacts) -> Iterator[bytes]:

@@ -30,11 +30,12 @@ class RowChunk:
     """Some rows of a file, in file order.
 
     Attributes:
-        cells: One column per contract column that the file has, under the contract's name. Delimited text
-            gives strings; a format with types of its own may give those.
-        lines: Int64, the 1-based physical line on which each row begins.
+        cells: One column per contract column that the file has, under the contract's name. Formats that
+            are text give strings; a format with types of its own may give those.
+        lines: Int64, the 1-based physical line on which each row begins; in a format without lines, its number.
         malformed: Records of the same stretch that are no rows.
-        original: Maps row numbers of `cells` (a UInt32 series) to the rows' exact text in the file.
+        original: Maps row numbers of `cells` (a UInt32 series) to the rows' exact text in the file; a row of a format
+            that is no text is told as a JSON object.
     """
 
     cells: pl.DataFrame
@@ -48,7 +49,8 @@ class FormatFacts:
     """What was found out about the file; the report shows it. Warnings may grow while reading.
 
     Attributes:
-        header: As the file has it; the beginnings of some names where it is too long for a report.
+        header: As the file has it, of JSON the keys at its beginning; the beginnings of some names where it is too
+            long for a report.
         columns: How many names the file's header has.
         confidence: From 0 to 1, how sure delimiter and quote are; None: they were told.
         rival: Another delimiter with which the file could be read as well.

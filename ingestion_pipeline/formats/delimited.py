@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column, CsvFormat
+from ingestion_pipeline.domain.contract import Column, FileFormat
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
@@ -66,7 +66,7 @@ class DelimitedReader:
         self,
         stream: Iterable[bytes],
         *,
-        options: CsvFormat,
+        options: FileFormat,
         columns: Sequence[Column] | None,
         facts: FormatFacts,
         chunk_bytes: int,
@@ -273,7 +273,7 @@ class _Begin(NamedTuple):
     preamble: list[str]
 
 
-def _told_by_itself(sample: str, options: CsvFormat, facts: FormatFacts, *, whole: bool) -> _Begin:
+def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, whole: bool) -> _Begin:
     """Dialect and layout by the text alone, as far as they are not told."""
     if len(sample) > _LOOKED_AT_CHARACTERS:
         cut = sample.rfind("\n", 0, _LOOKED_AT_CHARACTERS) + 1
@@ -299,7 +299,7 @@ def _told_by_itself(sample: str, options: CsvFormat, facts: FormatFacts, *, whol
     )
 
 
-def _told_by_contract(sample: str, options: CsvFormat, columns: Sequence[Column], facts: FormatFacts) -> _Begin:
+def _told_by_contract(sample: str, options: FileFormat, columns: Sequence[Column], facts: FormatFacts) -> _Begin:
     """Dialect by the contract, or the one with which a record looks most like its header."""
     dialect = _dialect(sample, options, columns)
     start = len(sample) - len(sample.lstrip("\r\n"))
@@ -342,7 +342,7 @@ def _header_start(sample: str, start: int, dialect: Dialect, wanted: set[str]) -
     return best
 
 
-def _dialect(sample: str, options: CsvFormat, columns: Sequence[Column]) -> Dialect:
+def _dialect(sample: str, options: FileFormat, columns: Sequence[Column]) -> Dialect:
     """The contract's delimiter, or the one with which a record looks most like the contract."""
     if options.delimiter is not None:
         return Dialect(options.delimiter, options.quote, options.escape)

@@ -12,7 +12,8 @@ from ingestion_pipeline.formats.encodings import guessed_encoding, unmarked_utf1
 
 # The one wording of what is read, for every refusal.
 UPLOAD_HINT = (
-    "Upload delimited text: plain, compressed with gzip, zstd, bzip2 or xz, or a ZIP archive with one file in it."
+    "Upload delimited text, JSON or Parquet: plain, compressed with gzip, zstd, bzip2 or xz, or a ZIP archive with one "
+    "file in it."
 )
 
 _HEAD_BYTES = 64 * 1024

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_pipeline.domain.contract import CsvFormat
+from ingestion_pipeline.domain.contract import FileFormat
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import FormatFacts
@@ -19,7 +19,7 @@ ANY = st.text(alphabet=st.sampled_from("ab1é,;|' \"\\\n\r\t"), max_size=6)
 PLAIN = st.text(alphabet="abcdefgh123456789.", min_size=1, max_size=8)
 
 
-def read_told(data: bytes, options: CsvFormat, chunk_bytes: int):
+def read_told(data: bytes, options: FileFormat, chunk_bytes: int):
     facts = FormatFacts(format="")
     reader = DelimitedReader([data], options=options, columns=None, facts=facts, chunk_bytes=chunk_bytes)
     return [row for chunk in reader.chunks() for row in chunk.cells.rows()], facts
@@ -42,7 +42,7 @@ def written(rows, delimiter, quote, escape) -> bytes:
     chunk_bytes=st.integers(1, 200),
 )  # fmt: skip
 def test_told_the_dialect_any_table_comes_back_cell_for_cell(rows, delimiter, quote, escape, chunk_bytes):
-    options = CsvFormat(delimiter=delimiter, quote=quote, escape=escape, header=False)
+    options = FileFormat(delimiter=delimiter, quote=quote, escape=escape, header=False)
     found, _ = read_told(written(rows, delimiter, quote, escape), options, chunk_bytes)
     assert found == rows
 

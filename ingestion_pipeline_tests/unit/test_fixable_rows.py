@@ -83,8 +83,8 @@ def test_any_text_comes_back(words: list[str]) -> None:
     assert data.decode() == text
 
 
-def test_what_is_no_text_has_no_lines() -> None:
-    with pytest.raises(FileError, match="no lines"):
+def test_only_rows_of_delimited_text_can_be_corrected_by_themselves() -> None:
+    with pytest.raises(FileError, match="only rows of delimited text"):
         list(fixable_lines(iter([b""]), {"format": "parquet"}, contract_of(COLUMNS).format))
 
 
