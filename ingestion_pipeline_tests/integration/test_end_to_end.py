@@ -3,7 +3,11 @@
 import csv
 import gzip
 import io
+import json
+import lzma
+import zipfile
 
+import polars as pl
 import pytest
 
 from ingestion_pipeline_tests.guarantees.system import System, loads, put_again, readings
@@ -59,6 +63,46 @@ def test_texts_arrive_exactly_as_they_were_sent(system: System) -> None:
     )
     assert [row["words"] for row in rows] == words
     assert [bool(row["absent"]) for row in rows] == [text is None for text in words]
+
+
+def _parquet(text: str) -> bytes:
+    buffer = io.BytesIO()
+    pl.read_csv(text.encode(), try_parse_dates=True).write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _zip(text: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("readings.csv", text)
+    return buffer.getvalue()
+
+
+FORMATS = {
+    "ndjson": lambda text: pl.read_csv(text.encode(), infer_schema=False).write_ndjson().encode(),
+    "json": lambda text: json.dumps(pl.read_csv(text.encode(), infer_schema=False).to_dicts(), indent=1).encode(),
+    "parquet": _parquet,
+    "zip": _zip,
+    "csv.xz": lambda text: lzma.compress(text.encode()),
+    "odd.txt": lambda text: ("Readings of the roof\n\n" + text.replace(",", ";") + "Source: the roof").encode("utf-16"),
+}
+
+
+def test_files_of_every_format_are_told_by_their_content_and_loaded(system: System) -> None:
+    keys = {}
+    for second, (name, written) in enumerate(FORMATS.items()):
+        text = readings(60, place=f"place {second}", bad=2)
+        # The names say nothing true.
+        keys[name] = system.put(f"exports/readings/2024-05-01/format-{second}.csv", written(text))
+    jobs = {name: system.finished(key) for name, key in keys.items()}
+    assert {name: (job["status"], job["outcome"]) for name, job in jobs.items()} == dict.fromkeys(
+        FORMATS, ("completed", "loaded_with_rejects")
+    )
+    for job in jobs.values():
+        assert (job["rows_read"], job["rows_rejected"]) == (60, 2)
+        assert system.counted("readings", job["job_id"]) == job["rows_queryable"] == 58
+    assert jobs["odd.txt"]["result"]["format"]["preamble"] == ["Readings of the roof", ""]
+    assert jobs["odd.txt"]["result"]["format"]["footer"] == ["Source: the roof"]
 
 
 def test_bad_files_of_a_batch_fail_alone_each_with_its_own_error(system: System) -> None:
