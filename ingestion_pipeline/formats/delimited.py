@@ -19,7 +19,7 @@ from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.columns import UNUSED, fitted, names_by_contract, names_without_contract, shown
 from ingestion_pipeline.formats.dialects import detect, width_of
-from ingestion_pipeline.formats.layout import layout_of, records_with_starts, valued_columns
+from ingestion_pipeline.formats.layout import layout_of, records_with_starts
 from ingestion_pipeline.formats.records import (
     CANONICAL,
     MAX_CELLS,
@@ -31,7 +31,7 @@ from ingestion_pipeline.formats.records import (
     parse_record,
     split_block,
 )
-from ingestion_pipeline.formats.table_end import MAX_BLANK_LINES, Rest, end_of_table
+from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
 from ingestion_pipeline.formats.text import UPLOAD_HINT, first_bytes, slices, undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -40,7 +40,6 @@ _HEADER_RECORDS = 50
 # The longest header has to fit into a sample; dialect and layout are told by less.
 _SAMPLE_BYTES = 8 * 1024 * 1024
 _LOOKED_AT_CHARACTERS = 128 * 1024
-_LOOKED_AT = 50  # rows that tell which columns hold values
 _SHOWN_LINES, _SHOWN_LINE_CHARACTERS = 20, 500  # of a preamble in reports
 # A record without an end in this much text is not delimited text.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -73,6 +72,7 @@ class DelimitedReader:
     ) -> None:
         self.facts = facts
         self._options = options
+        self._by_contract = columns is not None
         head, stream = first_bytes(stream, _SAMPLE_BYTES)
         whole = len(head) < _SAMPLE_BYTES
         sample = _decoded(head, 1, final=whole)
@@ -86,7 +86,7 @@ class DelimitedReader:
         self._dialect, self._skip_lines = begin.dialect, begin.lines
         self._blocks = ahead(_line_blocks(_after(stream, len(sample[: begin.characters].encode())), chunk_bytes))
         self._names = begin.names
-        self._value_columns: list[int] | None = None
+        self._first_rows: list[tuple[str | None, ...]] = []
         self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED)]
         facts.format = "delimited text"
         facts.delimiter, facts.quote, facts.escape = self._dialect.delimiter, self._dialect.quote, self._dialect.escape
@@ -116,21 +116,19 @@ class DelimitedReader:
                 lines = pl.int_range(line, line + cells.height, dtype=pl.Int64, eager=True)
                 yield RowChunk(cells=cells, lines=lines, malformed=(), original=_original_lines(block))
                 line += cells.height
-                self._see_values(cells)
+                self._keep_first_rows(cells)
                 continue
             text = _decoded(block, line, final=True)
             found = split_block(text, self._dialect, len(self._names), final=final)
             cells = self._parse(found.text.encode(), len(found.lines))
             end = None
             if blank_lines <= MAX_BLANK_LINES:
-                end = end_of_table(
-                    found, cells, self._dialect, self._value_columns or [], after_blank=after_blank, final=final
-                )
+                end = end_of_table(found, cells, self._dialect, self._look(), after_blank=after_blank, final=final)
             stop = found.line_count if end is None else end.line
             blank_lines += sum(at < stop for at in found.blank_lines)
             pending = text[found.start_of(stop) :].encode()
             chunk = _chunk(found, cells, line, stop)
-            self._see_values(chunk.cells)
+            self._keep_first_rows(chunk.cells)
             yield chunk
             line += stop
             if end is not None and end.decided:
@@ -140,10 +138,12 @@ class DelimitedReader:
         if blank_lines:
             self.facts.warnings.append(f"{blank_lines} blank lines were skipped.")
 
-    def _see_values(self, cells: pl.DataFrame) -> None:
-        """Which columns hold values, told by the first rows."""
-        if self._value_columns is None and cells.height:
-            self._value_columns = valued_columns(cells.head(_LOOKED_AT).rows(), cells.width)
+    def _look(self) -> Look:
+        return Look(header=None if self._by_contract else self.facts.header, first_rows=self._first_rows)
+
+    def _keep_first_rows(self, cells: pl.DataFrame) -> None:
+        if len(self._first_rows) < LOOKED_AT:
+            self._first_rows.extend(cells.head(LOOKED_AT - len(self._first_rows)).rows())
 
     def _describe_rest(self, pending: bytes, lines: int) -> None:
         """What stands behind the table, after so many lines: read to its end, told in the report."""

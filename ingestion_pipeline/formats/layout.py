@@ -150,6 +150,9 @@ def _header_rows(table: Sequence[_Entry], width: int) -> int:
         return 0
     if len(table) == 1:
         return 0 if any(is_value(cell) for cell in table[0].cells if cell.strip()) else 1
+    # A header that comes again stands where files were put one after the other.
+    others = [entry for entry in table[1:] if entry.cells != table[0].cells]
+    table = [table[0], *others] if others else table
     body = [entry.cells for entry in table[_MAX_HEADER_ROWS:] if len(entry.cells) == width]
     if len(body) < 3:
         body = [entry.cells for entry in table[1:] if len(entry.cells) == width][-max(1, len(table) // 2) :]

@@ -18,12 +18,26 @@ from ingestion_pipeline.formats.dialects import is_value
 from ingestion_pipeline.formats.layout import looks_like_header, valued_columns
 from ingestion_pipeline.formats.records import Block, Dialect, Record, parse_record
 
-_LOOKED_AT = 5
+_FOLLOWING = 5
 # Where there are more, blank lines are a habit of the file and separate no tables.
 MAX_BLANK_LINES = 200
-_ROWS_ABOVE = 50
+LOOKED_AT = 50
 _SHOWN_LINES, _SHOWN_CHARACTERS = 20, 500
 _SHOWN_TABLES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the table looks like, by what was read of it.
+
+    Attributes:
+        header: None: there is a contract. What is behind a blank line is rows then, good or rejected ones: to take it
+            for another table would leave rows out.
+        first_rows: The first `LOOKED_AT` rows before the block: they tell which columns hold values.
+    """
+
+    header: Sequence[str] | None
+    first_rows: Sequence[tuple[str | None, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +54,24 @@ class End:
 
 
 def end_of_table(
-    block: Block, cells: pl.DataFrame, dialect: Dialect, valued: Sequence[int], *, after_blank: bool, final: bool
+    block: Block, cells: pl.DataFrame, dialect: Dialect, look: Look, *, after_blank: bool, final: bool
 ) -> End | None:
     """Where the table ends in a block; None if it goes on.
 
     Args:
         cells: The block's good records.
-        valued: The columns that hold values, by the rows before the block; rows of the block above a blank line
-            tell it better.
         after_blank: The line before the block is blank.
         final: Nothing comes after the block.
     """
-    if block.blank_lines or after_blank:
-        end = _after_a_blank_line(block, cells, dialect, valued, after_blank=after_blank, final=final)
+    if look.header is not None and (block.blank_lines or after_blank):
+        end = _after_a_blank_line(block, cells, dialect, look, after_blank=after_blank, final=final)
         if end is not None:
             return end
     return _prose_at_the_end(block, dialect, final=final) if block.malformed else None
 
 
 def _after_a_blank_line(
-    block: Block, cells: pl.DataFrame, dialect: Dialect, valued: Sequence[int], *, after_blank: bool, final: bool
+    block: Block, cells: pl.DataFrame, dialect: Dialect, look: Look, *, after_blank: bool, final: bool
 ) -> End | None:
     bad = {record.line: record.text for record in block.malformed}
     rows = {line: row for row, line in enumerate(block.lines.to_list())}
@@ -69,10 +81,10 @@ def _after_a_blank_line(
     for blank in ([-1] if after_blank else []) + block.blank_lines:
         line = blank + 1
         place = bisect_left(starts, line)
-        following = starts[place : place + _LOOKED_AT]
+        following = starts[place : place + _FOLLOWING]
         if not following or following[0] != line:
             continue  # another blank line
-        if len(following) < _LOOKED_AT and not final:
+        if len(following) < _FOLLOWING and not final:
             return End(line, decided=False)
         good = next((at for at in following if at in rows), None)
         title = following if good is None else following[: following.index(good)]
@@ -84,9 +96,11 @@ def _after_a_blank_line(
                 return End(line, decided=True)
             continue
         above = rows[good]  # how many rows of the block come before it
-        if above:
-            valued = valued_columns(cells[max(0, above - _ROWS_ABOVE) : above].rows(), cells.width)
+        first_rows = [*look.first_rows, *cells.head(min(above, LOOKED_AT)).rows()][:LOOKED_AT]
+        valued = valued_columns(first_rows, cells.width)
         names = [cell or "" for cell in cells.row(above)]
+        if names == look.header:
+            continue  # files put one after the other
         if all(is_prose(bad[at], dialect) for at in title) and looks_like_header(names, valued):
             return End(line, decided=True)
     return None

@@ -14,6 +14,7 @@ from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import FormatFacts
 from ingestion_pipeline.formats.delimited import DelimitedReader
 from ingestion_pipeline.formats.dialects import DELIMITERS
+from ingestion_pipeline_tests.unit.contracts import contract_of
 
 ANY = st.text(alphabet=st.sampled_from("ab1é,;|' \"\\\n\r\t"), max_size=6)
 PLAIN = st.text(alphabet="abcdefgh123456789.", min_size=1, max_size=8)
@@ -83,14 +84,15 @@ def test_no_bytes_are_too_odd(data):
 
 
 BEHIND = {
-    "a further table": ("\n\nx,y\n1,2\n3,4\n", [], [{"line": 6, "columns": 2, "lines": 3}]),
-    "a further table as wide": ("\nd,e,f\n7,8,9\n", [], [{"line": 5, "columns": 3, "lines": 2}]),
+    "a further table": ("\n\nx,y\n1,2\n3,4\n", [], [{"line": 10, "columns": 2, "lines": 3}]),
+    "a further table as wide": ("\nd,e,f\n7,8,9\n", [], [{"line": 9, "columns": 3, "lines": 2}]),
     "a titled further table": ("\nOther figures\nd,e,f\n7,8,9\n", ["Other figures"], []),
     "prose": ("Source: the office\nAll without warranty", ["Source: the office", "All without warranty"], []),
     "prose after a blank line": ("\nSource: the office\n", ["Source: the office"], []),
     "prose, then a row": ("Source: the office\n7,8,9\n", [], []),
     "a blank line, then rows": ("\n7,8,9\n\n7,8,9\n", [], []),
     "a short row": ("7,8\n", [], []),
+    "the same header again": ("\na,b,c\n7,8,9\n", [], []),
     "a short row after a blank line": ("\n7,8\n", [], []),
 }
 
@@ -99,16 +101,31 @@ BEHIND = {
 @pytest.mark.parametrize("chunk_bytes", [*range(1, 45), 1000])
 def test_the_table_ends_where_it_ends_wherever_a_chunk_does(behind, chunk_bytes):
     text, footer, tables = BEHIND[behind]
-    reader = open_rows([b"a,b,c\n1,2,3\n4,5,6\n" + text.encode()], contract=None, chunk_bytes=chunk_bytes)
+    reader = open_rows(
+        [b"a,b,c\n1,2,3\n4,5,6\n1,2,3\n4,5,6\n1,2,3\n4,5,6\n" + text.encode()], contract=None, chunk_bytes=chunk_bytes
+    )
     rows = [row for chunk in reader.chunks() for row in chunk.cells.rows()]
     assert reader.facts.footer == footer
     if tables or not footer:
         assert reader.facts.further_tables == tables
+    rows = [row for row in rows if row != ("a", "b", "c")]
     assert rows == [
-        ("1", "2", "3"),
-        ("4", "5", "6"),
+        *[("1", "2", "3"), ("4", "5", "6")] * 3,
         *[("7", "8", "9")] * (0 if tables or footer else text.count("7,8,9")),
     ]
+
+
+@pytest.mark.parametrize("chunk_bytes", [5, 20, 1000])
+def test_with_a_contract_what_is_behind_a_blank_line_is_rows_good_or_rejected(chunk_bytes):
+    contract = contract_of({"b": {"type": "integer"}, "c": {"type": "integer"}})
+    text = "at,b,c\n1,2,3\n\nat,b,c\n4,5,6\n\nx,y\n7,8\n9,0\n\n1,2,3\n\nSource: the office\n"
+    reader = open_rows([text.encode()], contract=contract, chunk_bytes=chunk_bytes)
+    lines, bad = [], []
+    for chunk in reader.chunks():
+        lines += chunk.lines.to_list()
+        bad += [record.line for record in chunk.malformed]
+    assert (lines, bad) == ([2, 4, 5, 11], [7, 8, 9])
+    assert (reader.facts.footer, reader.facts.further_tables) == (["Source: the office"], [])
 
 
 @pytest.mark.parametrize("chunk_bytes", range(1, 60))
