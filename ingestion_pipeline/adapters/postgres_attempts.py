@@ -285,11 +285,13 @@ ORDER BY a.created_at
         now: datetime,
         rows_processed: int | None = None,
         error_message: str | None = None,
+        frees: bool = False,
     ) -> None:
         """Record what became of an attempt, as long as the batch is this run's.
 
-        An attempt whose rows are shown to be absent frees its jobs for a new one. A replace that is proved ends
-        the jobs whose rows it took out as replaced or undone, in the same transaction.
+        An attempt whose rows are shown to be absent frees its jobs for a new one, and so does one that `frees` (see
+        `doubled`). A replace that is proved ends the jobs whose rows it took out as replaced or undone, in the same
+        transaction.
 
         Raises:
             LeaseLost: The batch is no longer this run's.
@@ -324,7 +326,7 @@ WHERE attempt_id = :id
             )
             if state is AttemptState.PROVED:
                 connection.execute(_REMOVED, {"id": attempt_id})
-            if state is AttemptState.ABSENT:
+            if frees or state is AttemptState.ABSENT:
                 connection.execute(
                     sa.text(
                         "UPDATE ingestion_jobs SET attempt_id = NULL WHERE attempt_id = :id "
@@ -332,6 +334,21 @@ WHERE attempt_id = :id
                     ),
                     {"id": attempt_id},
                 )
+
+    def doubled(self, job_ids: Sequence[str]) -> set[str]:
+        """Of jobs that are free for a new attempt, those of which Druid may hold more rows than it should.
+
+        An unproved attempt frees its jobs for one purpose alone: that their rows are written anew.
+        """
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text("""
+SELECT DISTINCT m.job_id FROM attempt_jobs m JOIN druid_attempts a USING (attempt_id)
+WHERE m.job_id = ANY(CAST(:ids AS uuid[])) AND a.state = 'unproved'
+"""),
+                {"ids": list(job_ids)},
+            )
+            return {str(job_id) for job_id in rows.scalars()}
 
     def count_of_job(self, job_ids: Sequence[str]) -> int:
         """How many attempts these jobs have been in; numbers the next one."""

@@ -136,6 +136,15 @@ class AttemptWork:
         self.mark(attempt, jobs, AttemptState.UNPROVED, error=error)
         self.fail(jobs, error)
 
+    def end_doubled(self, attempt: Attempt, jobs: Sequence[Job], error: IngestionError) -> None:
+        """Druid holds more rows than it was given: the jobs are free for a replace that writes exactly theirs anew.
+
+        Druid runs a task again when everything stops between its publishing and its status being stored, and appends
+        its rows a second time.
+        """
+        log.error("attempt_doubled", attempt=attempt.attempt_id, run=self.run_id, error=error.message)
+        self.mark(attempt, jobs, AttemptState.UNPROVED, error=error, frees=True)
+
     def complete(self, job: Job, attempt: Attempt, rows: int) -> None:
         """End a job whose rows were counted."""
         if job.cause is Cause.UNDO:
@@ -171,6 +180,7 @@ class AttemptWork:
         *,
         rows: int | None = None,
         error: IngestionError | None = None,
+        frees: bool = False,
     ) -> None:
         self.ledger.attempts.mark(
             attempt.attempt_id,
@@ -179,6 +189,7 @@ class AttemptWork:
             now=now(),
             rows_processed=rows,
             error_message=error.message if error else None,
+            frees=frees,
         )
 
     def leases(self, jobs: Sequence[Job]) -> list[Lease]:

@@ -22,6 +22,7 @@ from ingestion_pipeline.errors import (
     ContractChanged,
     DatasourceBusy,
     DruidRejected,
+    Duplicated,
     FileError,
     IngestionError,
     LeaseLost,
@@ -66,11 +67,14 @@ class Loader:
             if error is not None and not _can_split(error, held):
                 work.fail(held, error)
         waiting = self._waiting(ids)
-        for job in [job for job in waiting if job.cancel_requested]:
+        # Whose rows are there too often is not left so, canceled or not.
+        doubled = self._doubled(waiting)
+        canceled = [job for job in waiting if job.cancel_requested and job.job_id not in doubled]
+        for job in canceled:
             work.ledger.work.stop(work.heart.leases[job.job_id], Stopped("A person canceled its run."), now=now())
             work.heart.release(job.job_id)
         ready = []
-        for job in [job for job in waiting if not job.cancel_requested]:
+        for job in [job for job in waiting if job not in canceled]:
             if job.checked_under_another(contract):
                 # The cleaned object has the columns of the contract that it was written under.
                 send_back(work.ledger, work.heart, job, ContractChanged.of(job.datasource))
@@ -86,6 +90,9 @@ class Loader:
             for job in self._work.ledger.jobs.rows_of(ids)
             if job.job_id in self._work.heart.leases and job.attempt_id is None
         ]
+
+    def _doubled(self, jobs: Sequence[Job]) -> set[str]:
+        return self._work.ledger.attempts.doubled([job.job_id for job in jobs])
 
     def _groups(self, jobs: Sequence[Job]) -> "Iterator[tuple[list[Job], dict[str, Effect]]]":
         """The jobs that one attempt may hold, appends first; those that come too late are ended.
@@ -126,14 +133,19 @@ class Loader:
                 taken |= set(effect.removes)
                 effects[job.job_id] = effect
 
+        doubled = self._doubled(jobs)
+
+        def replaces(job: Job) -> bool:
+            return bool(effects[job.job_id].removes) or job.job_id in doubled
+
         def kind(job: Job) -> tuple[bool, str]:
-            return bool(effects[job.job_id].removes), job.staged.encoding if job.staged is not None else ""
+            return replaces(job), job.staged.encoding if job.staged is not None else ""
 
         left = sorted((job for job in jobs if job.job_id in effects), key=kind)
-        for (replaces, _), members in groupby(left, key=kind):
-            if not replaces:
+        for (rewrites, _), members in groupby(left, key=kind):
+            if not rewrites:
                 yield list(members), effects
-        replacing = [job for job in left if effects[job.job_id].removes]
+        replacing = [job for job in left if replaces(job)]
         # What only takes rows out goes along with whatever encoding there is.
         without = [job for job in replacing if kind(job)[1] == ""]
         coded = [list(members) for _, members in groupby([j for j in replacing if j not in without], key=kind)]
@@ -158,7 +170,8 @@ class Loader:
             if not group:
                 return
             removes = {old: job.job_id for job in group for old in effects[job.job_id].removes}
-            error = self._replace.run(group, removes, contract) if removes else self._append.run(group, contract)
+            rewrites = removes or self._doubled(group)
+            error = self._replace.run(group, removes, contract) if rewrites else self._append.run(group, contract)
             if error is None:
                 continue
             if not _can_split(error, group):
@@ -313,6 +326,9 @@ class Appender:
             )
         except TransientError:
             raise
+        except Duplicated as error:
+            self._work.end_doubled(attempt, jobs, error)
+            return None
         except IngestionError as error:
             self._work.end_unproved(attempt, jobs, error)
             return None

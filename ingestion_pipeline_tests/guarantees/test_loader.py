@@ -1,6 +1,8 @@
 """A batch's way into the real Druid, without Dagster: one bad file, refused tasks, late workers, doubted answers."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
@@ -9,9 +11,10 @@ import pytest
 
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.defs.attempt_work import AttemptWork
 from ingestion_pipeline.defs.attempts import Loader
-from ingestion_pipeline.domain.job import AttemptState, Cause, Job
-from ingestion_pipeline.errors import DruidRejected, DruidUnavailable
+from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Cause, Job
+from ingestion_pipeline.errors import DruidRejected, DruidUnavailable, IngestionError, LeaseLost
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
 from ingestion_pipeline_tests.guarantees.batches import DAY, Batches, batches_of
 
@@ -107,6 +110,70 @@ def test_an_answer_that_was_lost_is_no_second_load(batches: Batches) -> None:
     assert batches.counted() == {job.job_id: 2}
     assert len(batches.world.ledger.attempts.of_job(job.job_id)) == 1
     assert len(work.task_ids) == 1
+
+
+def test_rows_that_druid_appended_twice_are_written_anew_once(batches: Batches) -> None:
+    class Repeating(Disturbed):
+        """Runs a task a second time, as an overlord does that was stopped before it had stored the task's status."""
+
+        def report(self, task_id: str) -> Any:
+            found = self._druid.report(task_id)
+            if task_id in self.posts:
+                self.posts.remove(task_id)
+                again = {**self.spec, "id": f"{task_id}-again"}
+                self._druid.submit(again)
+                while not (status := self._druid.status(again["id"])) or not status.state.is_terminal:
+                    time.sleep(0.2)
+            return found
+
+        def submit(self, spec: Mapping[str, Any]) -> Literal["accepted", "exists"]:
+            if not self.posts:
+                self.posts.append(spec["id"])
+                self.spec = spec
+            return self._druid.submit(spec)
+
+    other = batches.staged(["z"])
+    batches.load(other)
+    jobs = batches.staged(["a", "b"], ["c"], days=2)
+
+    batches.load(jobs, druid=Repeating(batches.druid))
+
+    assert batches.outcomes([*other, *jobs]) == ["loaded", "loaded", "loaded"]
+    assert batches.counted() == {other[0].job_id: 1, jobs[0].job_id: 2, jobs[1].job_id: 1}
+    states = [(a.kind, a.state) for a in batches.world.ledger.attempts.of_job(jobs[0].job_id)]
+    assert states == [(AttemptKind.APPEND, AttemptState.UNPROVED), (AttemptKind.REPLACE, AttemptState.PROVED)]
+
+
+def test_a_run_that_died_before_it_wrote_doubled_rows_anew_is_followed_by_one_that_does(batches: Batches) -> None:
+    class Dying(AttemptWork):
+        def end_doubled(self, attempt: Attempt, jobs: Sequence[Job], error: IngestionError) -> None:
+            super().end_doubled(attempt, jobs, error)
+            raise LeaseLost("The worker was killed.")
+
+    (job,) = batches.staged(["a", "b"])
+    work = batches.work([job])
+    twin = Dying(**{f.name: getattr(work, f.name) for f in fields(work) if f.init})
+    spec: list[dict[str, Any]] = []
+    post = twin.post
+
+    def twice(attempt: Attempt, jobs: Sequence[Job]) -> None:
+        post(attempt, jobs)
+        spec.append(attempt.spec)
+        while not (status := batches.druid.status(attempt.attempt_id)) or not status.state.is_terminal:
+            time.sleep(0.2)
+        batches.druid.submit({**twin._posted(attempt.spec), "id": f"{attempt.attempt_id}-again"})
+        while not (status := batches.druid.status(f"{attempt.attempt_id}-again")) or not status.state.is_terminal:
+            time.sleep(0.2)
+
+    twin.post = twice  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost):
+        Loader(twin).load([job], batches.contract)
+    assert batches.counted() == {job.job_id: 4}
+
+    batches.load([job])
+
+    assert batches.outcomes([job]) == ["loaded"]
+    assert batches.counted() == {job.job_id: 2}
 
 
 def test_an_undo_whose_answer_was_lost_is_followed_to_its_end(batches: Batches) -> None:
