@@ -8,9 +8,9 @@ to the same servers.
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -22,6 +22,7 @@ from ingestion_pipeline_tests.guarantees.surroundings import stack_options
 
 if TYPE_CHECKING:
     from ingestion_pipeline.adapters.druid import Druid
+    from ingestion_pipeline.adapters.s3 import ObjectStore
     from ingestion_pipeline_tests.guarantees.system import System
 
 # Property tests judge answers, not a busy machine's speed. Continuous integration tries the same examples every time,
@@ -92,6 +93,12 @@ class S3Access:
     access_key_id: str
     secret_access_key: str
 
+    def store(self, **overrides: Any) -> "ObjectStore":
+        """The pipeline's own view of the bucket."""
+        from ingestion_pipeline.adapters.s3 import ObjectStore
+
+        return ObjectStore(**(asdict(self) | overrides))
+
 
 @pytest.fixture(scope="session")
 def s3(embedded: Stack) -> S3Access:
@@ -130,15 +137,7 @@ def druid_client(druid: Stack) -> Iterator["Druid"]:
 @pytest.fixture(scope="session")
 def signed_object(s3: S3Access) -> Callable[[str, bytes], str]:
     """Puts an object and signs a URL for it."""
-    from ingestion_pipeline.adapters.s3 import ObjectStore
-
-    store = ObjectStore(
-        bucket=s3.bucket,
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key,
-    )
+    store = s3.store()
 
     def put(suffix: str, data: bytes) -> str:
         key = f"cleaned/druid-tests/{uuid4()}.{suffix}"

@@ -44,6 +44,7 @@ class AttemptWork:
     Attributes:
         proved: Rows counted in Druid by job id, of the jobs that were completed here.
         task_ids: Tasks that were followed, in order.
+        doubled: Jobs of which Druid may hold more rows than it should: their rows are to be written anew.
     """
 
     ledger: Ledger
@@ -56,6 +57,7 @@ class AttemptWork:
     clock: Callable[[], float] = time.monotonic
     proved: dict[str, int] = field(default_factory=dict)
     task_ids: list[str] = field(default_factory=list)
+    doubled: set[str] = field(default_factory=set)
 
     def new_task_id(self, datasource: str, job_ids: Sequence[str]) -> str:
         """An id that says which jobs and which try."""
@@ -144,6 +146,7 @@ class AttemptWork:
         """
         log.error("attempt_doubled", attempt=attempt.attempt_id, run=self.run_id, error=error.message)
         self.mark(attempt, jobs, AttemptState.UNPROVED, error=error, frees=True)
+        self.doubled.update(job.job_id for job in jobs)
 
     def complete(self, job: Job, attempt: Attempt, rows: int) -> None:
         """End a job whose rows were counted."""

@@ -67,9 +67,9 @@ class Loader:
             if error is not None and not _can_split(error, held):
                 work.fail(held, error)
         waiting = self._waiting(ids)
+        work.doubled |= work.ledger.attempts.doubled([job.job_id for job in waiting])
         # Whose rows are there too often is not left so, canceled or not.
-        doubled = self._doubled(waiting)
-        canceled = [job for job in waiting if job.cancel_requested and job.job_id not in doubled]
+        canceled = [job for job in waiting if job.cancel_requested and job.job_id not in work.doubled]
         for job in canceled:
             work.ledger.work.stop(work.heart.leases[job.job_id], Stopped("A person canceled its run."), now=now())
             work.heart.release(job.job_id)
@@ -90,9 +90,6 @@ class Loader:
             for job in self._work.ledger.jobs.rows_of(ids)
             if job.job_id in self._work.heart.leases and job.attempt_id is None
         ]
-
-    def _doubled(self, jobs: Sequence[Job]) -> set[str]:
-        return self._work.ledger.attempts.doubled([job.job_id for job in jobs])
 
     def _groups(self, jobs: Sequence[Job]) -> "Iterator[tuple[list[Job], dict[str, Effect]]]":
         """The jobs that one attempt may hold, appends first; those that come too late are ended.
@@ -133,10 +130,8 @@ class Loader:
                 taken |= set(effect.removes)
                 effects[job.job_id] = effect
 
-        doubled = self._doubled(jobs)
-
         def replaces(job: Job) -> bool:
-            return bool(effects[job.job_id].removes) or job.job_id in doubled
+            return bool(effects[job.job_id].removes) or job.job_id in self._work.doubled
 
         def kind(job: Job) -> tuple[bool, str]:
             return replaces(job), job.staged.encoding if job.staged is not None else ""
@@ -170,7 +165,7 @@ class Loader:
             if not group:
                 return
             removes = {old: job.job_id for job in group for old in effects[job.job_id].removes}
-            rewrites = removes or self._doubled(group)
+            rewrites = removes or any(job.job_id in self._work.doubled for job in group)
             error = self._replace.run(group, removes, contract) if rewrites else self._append.run(group, contract)
             if error is None:
                 continue

@@ -8,7 +8,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import zstandard
 
@@ -53,14 +53,22 @@ class Decoder(Protocol):
         ...
 
 
-class Inflate:
-    """Deflate; `wbits` says in which wrapping, as in `zlib`."""
+class _Inner(Protocol):
+    @property
+    def eof(self) -> bool: ...
 
-    slice_bytes = _SLICE_BYTES
+    @property
+    def unused_data(self) -> bytes: ...
 
-    def __init__(self, kind: str, wbits: int) -> None:
-        self._kind = kind
-        self._inner = zlib.decompressobj(wbits)
+
+_Library = TypeVar("_Library", bound=_Inner)
+
+
+class _Wrapped(Generic[_Library]):
+    """A library's decompressor: all of them know their end by the same two names."""
+
+    def __init__(self, kind: str, inner: _Library) -> None:
+        self._kind, self._inner = kind, inner
 
     @property
     def eof(self) -> bool:
@@ -69,6 +77,15 @@ class Inflate:
     @property
     def unused(self) -> bytes:
         return self._inner.unused_data
+
+
+class Inflate(_Wrapped["zlib._Decompress"]):
+    """Deflate; `wbits` says in which wrapping, as in `zlib`."""
+
+    slice_bytes = _SLICE_BYTES
+
+    def __init__(self, kind: str, wbits: int) -> None:
+        super().__init__(kind, zlib.decompressobj(wbits))
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         full = True
@@ -84,22 +101,13 @@ class Inflate:
                 yield plain
 
 
-class _Buffering:
+_KeepsInput = TypeVar("_KeepsInput", bz2.BZ2Decompressor, lzma.LZMADecompressor)
+
+
+class _Buffering(_Wrapped[_KeepsInput]):
     """What the standard library's bzip2 and xz have in common: they keep the input that they have not used."""
 
     slice_bytes = _SLICE_BYTES
-    _inner: bz2.BZ2Decompressor | lzma.LZMADecompressor
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused(self) -> bytes:
-        return self._inner.unused_data
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while True:
@@ -114,12 +122,11 @@ class _Buffering:
         raise NotImplementedError
 
 
-class Bzip2(_Buffering):
+class Bzip2(_Buffering[bz2.BZ2Decompressor]):
     """One bzip2 stream."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self._inner = bz2.BZ2Decompressor()
+        super().__init__(kind, bz2.BZ2Decompressor())
 
     def _step(self, data: bytes) -> bytes:
         try:
@@ -128,14 +135,11 @@ class Bzip2(_Buffering):
             raise damaged(self._kind, str(error)) from error
 
 
-class Xz(_Buffering):
+class Xz(_Buffering[lzma.LZMADecompressor]):
     """One xz stream; not the legacy .lzma, which has nothing to tell damage by."""
 
-    _inner: lzma.LZMADecompressor
-
     def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self._inner = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_MIB * 1024 * 1024)
+        super().__init__(kind, lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_MIB * 1024 * 1024))
 
     def _step(self, data: bytes) -> bytes:
         try:
@@ -155,22 +159,13 @@ class Xz(_Buffering):
         return plain
 
 
-class Zstd:
+class Zstd(_Wrapped["zstandard.ZstdDecompressionObj"]):
     """One zstd frame."""
 
     slice_bytes = _ZSTD_SLICE_BYTES
 
     def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._inner = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused(self) -> bytes:
-        return self._inner.unused_data
+        super().__init__(kind, zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj())
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         try:

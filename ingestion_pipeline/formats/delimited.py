@@ -32,7 +32,7 @@ from ingestion_pipeline.formats.records import (
     split_block,
 )
 from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
-from ingestion_pipeline.formats.text import UPLOAD_HINT, first_bytes, slices, undecodable
+from ingestion_pipeline.formats.text import MAX_LINE_BYTES, UPLOAD_HINT, first_bytes, line_blocks, undecodable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
@@ -41,11 +41,8 @@ _HEADER_RECORDS = 50
 _SAMPLE_BYTES = 8 * 1024 * 1024
 _LOOKED_AT_CHARACTERS = 128 * 1024
 _SHOWN_LINES, _SHOWN_LINE_CHARACTERS = 20, 500  # of a preamble in reports
-# A record without an end in this much text is not delimited text.
-_MAX_LINE_BYTES = 64 * 1024 * 1024
 # Memory grows with a chunk's cells too: of lines of two bytes, a chunk by bytes alone would have millions.
 _CHUNK_LINES = 250_000
-_SLICE_BYTES = 512 * 1024
 _OTHER_THAN_LINE_ENDS = re.compile(rb"[^\r\n]")
 
 
@@ -84,7 +81,11 @@ class DelimitedReader:
         if not whole and begin.characters >= len(sample):
             raise _no_lines(_SAMPLE_BYTES)
         self._dialect, self._skip_lines = begin.dialect, begin.lines
-        self._blocks = ahead(_line_blocks(_after(stream, len(sample[: begin.characters].encode())), chunk_bytes))
+        rows = _after(stream, len(sample[: begin.characters].encode()))
+        lines = line_blocks(
+            rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=lambda: _no_lines(MAX_LINE_BYTES)
+        )
+        self._blocks = ahead(_with_last(lines))
         self._names = begin.names
         self._first_rows: list[tuple[str | None, ...]] = []
         self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED)]
@@ -199,34 +200,13 @@ def _no_lines(size: int) -> UnreadableFile:
     )
 
 
-def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:
-    """Stretches of whole lines of about `chunk_bytes`, or `_CHUNK_LINES` short ones; the flag marks the last one."""
-    parts: list[bytes] = []
-    size = lines = 0
-    ready: bytes | None = None
-    for piece in slices(stream, min(chunk_bytes, _SLICE_BYTES)):  # a caller's large pieces must not make large chunks
-        parts.append(piece)
-        size += len(piece)
-        lines += piece.count(b"\n")
-        if size < chunk_bytes and lines < _CHUNK_LINES:
-            continue
-        data = b"".join(parts)
-        cut = data.rfind(b"\n") + 1
-        parts, size, lines = [data[cut:]], len(data) - cut, 0
-        if cut == 0:
-            if size > _MAX_LINE_BYTES:
-                raise _no_lines(_MAX_LINE_BYTES)
-            continue
-        if ready is not None:
-            yield ready, False
-        ready = data[:cut]
-    last = b"".join(parts)
-    if last:
-        if ready is not None:
-            yield ready, False
-        ready = last
-    if ready is not None:
-        yield ready, True
+def _with_last(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each block, and whether it is the last one."""
+    ready = next(blocks, None)
+    while ready is not None:
+        following = next(blocks, None)
+        yield ready, following is None
+        ready = following
 
 
 def _chunk(found: Block, cells: pl.DataFrame, line: int, stop: int) -> RowChunk:
@@ -279,14 +259,13 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
         cut = sample.rfind("\n", 0, _LOOKED_AT_CHARACTERS) + 1
         if sample.count("\n", 0, cut) >= _SAMPLE_RECORDS:  # lines may be long
             sample, whole = sample[:cut], False
-    text = sample.lstrip("\r\n")
-    found = detect(sample, whole=whole)
-    dialect, width = found.dialect, found.width
-    facts.confidence, facts.rival = found.confidence, found.rival
     if options.delimiter is not None:
         dialect = Dialect(options.delimiter, options.quote, options.escape)
-        facts.confidence = facts.rival = None
-        width = width_of(text, dialect, whole=whole)
+        width = width_of(sample, dialect, whole=whole)
+    else:
+        found = detect(sample, whole=whole)
+        dialect, width = found.dialect, found.width
+        facts.confidence, facts.rival = found.confidence, found.rival
     layout = layout_of(sample, dialect, width, whole=whole, header=options.header)
     header = fitted(layout.header, width) if layout.header else []
     facts.header_rows = layout.header_rows

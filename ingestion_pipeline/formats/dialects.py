@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
-from ingestion_pipeline.formats.records import Broken, Dialect, Record, parse_record
+from ingestion_pipeline.formats.records import Dialect, Record, first_records
 
 # In the order of preference where nothing else decides. The factor says how much of its evidence a delimiter may keep:
 # spaces and colons stand in prose and in times, a tab hardly stands anywhere by chance.
@@ -154,29 +155,8 @@ def _stands_at_edges(text: str, delimiter: str, quote: str) -> bool:
     return opens is not None and re.search(rf"{mark}(?:{edge}|\r?$)", text, re.MULTILINE) is not None
 
 
-def records_of(text: str, dialect: Dialect, *, whole: bool, limit: int = _RECORDS) -> list[Record | Broken]:
-    """The first records of a text; of a broken one, one line is skipped. Blank lines are left out."""
-    found: list[Record | Broken] = []
-    position = 0
-    while position < len(text) and len(found) < limit:
-        if text[position] in "\r\n":
-            position += 1
-            continue
-        parsed = parse_record(text, position, dialect)
-        if isinstance(parsed, Broken):
-            end = text.find("\n", position)
-            after = len(text) if end < 0 else end + 1
-        else:
-            after = parsed.end
-        if after >= len(text) and not whole and found:
-            break  # perhaps cut off
-        found.append(parsed)
-        position = after
-    return found
-
-
 def _score(text: str, dialect: Dialect, whole: bool) -> tuple[float, int]:
-    records = records_of(text, dialect, whole=whole)
+    records = [place.record for place in islice(first_records(text, dialect, whole=whole), _RECORDS)]
     widths = Counter(len(record.cells) if isinstance(record, Record) else 0 for record in records)
     width = max(widths, key=lambda w: (widths[w] * (w - 1) if w else -1, w))
     if width < 2:

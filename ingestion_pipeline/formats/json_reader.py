@@ -15,13 +15,12 @@ from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.json_head import JsonKind
 from ingestion_pipeline.formats.json_records import JsonTables
-from ingestion_pipeline.formats.json_scan import MAX_RECORD_BYTES, JsonDocument
-from ingestion_pipeline.formats.text import slices, undecodable
+from ingestion_pipeline.formats.json_scan import JsonDocument
+from ingestion_pipeline.formats.text import MAX_LINE_BYTES, line_blocks, undecodable
 
 _NAMES = {"lines": "NDJSON", "array": "JSON array", "row": "JSON object", "inside": "JSON array"}
 _WHITE = " \t\r"
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 300
-_SLICE_BYTES = 512 * 1024
 _CHUNK_LINES = 100_000
 
 
@@ -124,7 +123,7 @@ class JsonReader:
     def _lines(self, stream: Iterable[bytes], chunk_bytes: int) -> Iterator[_Stretch]:
         """The lines of NDJSON that are not blank."""
         first = 1
-        for block in _line_blocks(stream, chunk_bytes):
+        for block in line_blocks(stream, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=_too_long):
             try:
                 text = block.decode()
             except UnicodeDecodeError as error:
@@ -156,25 +155,8 @@ def _elements(stream: Iterable[bytes], kind: JsonKind, chunk_bytes: int) -> Iter
         yield _Stretch(pl.Series(part.texts, dtype=pl.String), pl.Series(part.lines, dtype=pl.Int64), part.others)
 
 
-def _line_blocks(stream: Iterable[bytes], chunk_bytes: int) -> Iterator[bytes]:
-    """Stretches of whole lines of about `chunk_bytes`, or `_CHUNK_LINES` short ones."""
-    parts: list[bytes] = []
-    size = lines = 0
-    for piece in slices(stream, min(chunk_bytes, _SLICE_BYTES)):
-        parts.append(piece)
-        size += len(piece)
-        ends = piece.count(b"\n")
-        lines += ends
-        if size > MAX_RECORD_BYTES and not lines:
-            raise UnreadableFile(
-                f"A line is longer than {MAX_RECORD_BYTES // 1024 // 1024} MiB: it is no JSON record.",
-                hint="Upload an array of smaller objects, or one object per line.",
-            )
-        if not ends or (size < chunk_bytes and lines < _CHUNK_LINES):
-            continue
-        data = b"".join(parts)
-        cut = data.rfind(b"\n") + 1
-        yield data[:cut]
-        parts, size, lines = [data[cut:]], len(data) - cut, 0
-    if last := b"".join(parts):
-        yield last
+def _too_long() -> UnreadableFile:
+    return UnreadableFile(
+        f"A line is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB: it is no JSON record.",
+        hint="Upload an array of smaller objects, or one object per line.",
+    )

@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ingestion_pipeline.formats.dialects import is_value
-from ingestion_pipeline.formats.records import Broken, Dialect, parse_record
+from ingestion_pipeline.formats.records import Broken, Dialect, first_records
 
 _ROWS = 200
 _MAX_HEADER_ROWS = 5
@@ -30,7 +31,7 @@ class Layout:
         header: One name per column, rows of a header joined by a space; empty if there is none.
         characters: Up to the first row.
         lines: Physical lines up to there.
-        header_lines: Of these, the header's.
+        header_rows: Records that the header is made of.
         preamble: The lines before the header, without their ends; blank ones too.
     """
 
@@ -65,12 +66,9 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
     # Where it is told that there is no header, there is nothing to look for: the first record is a row.
     first = 0 if header is False else _first_of_table(entries, width)
     table = entries[first:]
-    if header is False:
-        rows = 0
-    else:
-        rows = _header_rows(table, width)
-        if header and table:
-            rows = max(1, rows)
+    rows = 0 if header is False else _header_rows(table, width)
+    if header and table:
+        rows = max(1, rows)
     begin = table[0].start if table else 0
     if rows < len(table):
         characters, lines = table[rows].start, table[rows].line
@@ -109,22 +107,10 @@ def valued_columns(rows: Sequence[Sequence[str | None]], width: int) -> list[int
 
 
 def _entries(sample: str, dialect: Dialect, whole: bool) -> Iterator[_Entry]:
-    position = line = count = 0
-    while position < len(sample) and count < _ROWS:
-        if sample[position] in "\r\n":
-            line += sample[position] == "\n"
-            position += 1
-            continue
-        parsed = parse_record(sample, position, dialect)
-        if isinstance(parsed, Broken):
-            newline = sample.find("\n", position)
-            end, cells, lines = (len(sample) if newline < 0 else newline + 1), [sample[position:newline]], 1
-        else:
-            end, cells, lines = parsed.end, parsed.cells, parsed.line_count
-        if end >= len(sample) and not whole and count:
-            return
-        yield _Entry(position, end, line, cells)
-        position, line, count = end, line + lines, count + 1
+    for place in islice(first_records(sample, dialect, whole=whole), _ROWS):
+        record = place.record
+        cells = [sample[place.start : place.end].rstrip("\r\n")] if isinstance(record, Broken) else record.cells
+        yield _Entry(place.start, place.end, place.line, cells)
 
 
 def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
@@ -173,7 +159,7 @@ def _header_rows(table: Sequence[_Entry], width: int) -> int:
 
 
 def _looks(rows: Sequence[Sequence[str]], width: int) -> dict[int, str]:
-    """What four of five filled cells of a column look like: `VALUE`, or a shape with figures or marks in it.
+    """What four of five filled cells of a column look like: values, or a shape with figures or marks in it.
 
     Columns of words alone say nothing: a header is words too.
     """

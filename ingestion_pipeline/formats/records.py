@@ -340,6 +340,46 @@ def _unescaped(cell: str, dialect: Dialect) -> str:
     return re.sub(rf"{re.escape(dialect.escape)}([{meant}])", r"\1", cell)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands in a text.
+
+    Attributes:
+        line: Its first one, from 0.
+    """
+
+    start: int
+    end: int
+    line: int
+    record: Record | Broken
+
+
+def first_records(text: str, dialect: Dialect, *, whole: bool) -> Iterator[Place]:
+    """Every record from the beginning of a text on; of a broken one, one line is skipped. Blank lines are left out.
+
+    Args:
+        whole: Otherwise the text's last record may be cut off, and is left out unless it is the only one.
+    """
+    position = line = 0
+    found = False
+    while position < len(text):
+        if text[position] in "\r\n":
+            line += text[position] == "\n"
+            position += 1
+            continue
+        record = parse_record(text, position, dialect)
+        if isinstance(record, Broken):
+            line_end = text.find("\n", position)
+            end, lines = (len(text) if line_end < 0 else line_end + 1), 1
+        else:
+            end, lines = record.end, record.line_count
+        if end >= len(text) and not whole and found:
+            return
+        yield Place(position, end, line, record)
+        found = True
+        position, line = end, line + lines
+
+
 def iterate_records(text: str, dialect: Dialect) -> Iterator[Record | Broken]:
     """Every record of a text, one after the other; stops after one that is broken."""
     position = 0

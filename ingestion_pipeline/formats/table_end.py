@@ -73,11 +73,11 @@ def end_of_table(
 def _after_a_blank_line(
     block: Block, cells: pl.DataFrame, dialect: Dialect, look: Look, *, after_blank: bool, final: bool
 ) -> End | None:
+    if len(block.blank_lines) > MAX_BLANK_LINES:
+        return None
     bad = {record.line: record.text for record in block.malformed}
     rows = {line: row for row, line in enumerate(block.lines.to_list())}
     starts = sorted([*rows, *bad])
-    if len(block.blank_lines) > MAX_BLANK_LINES:
-        return None
     for blank in ([-1] if after_blank else []) + block.blank_lines:
         line = blank + 1
         place = bisect_left(starts, line)

@@ -5,7 +5,7 @@ What belongs here: bytes and encodings. What does not: cells and records.
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.encodings import guessed_encoding, unmarked_utf16
@@ -17,6 +17,9 @@ UPLOAD_HINT = (
 )
 
 _HEAD_BYTES = 64 * 1024
+_SLICE_BYTES = 512 * 1024
+# A record without an end in this much text is none.
+MAX_LINE_BYTES = 64 * 1024 * 1024
 _QUOTED = re.compile(rb'"[^"]*+"')
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -72,6 +75,35 @@ def slices(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
             yield chunk
         else:
             yield from (chunk[start : start + size] for start in range(0, len(chunk), size))
+
+
+def line_blocks(
+    stream: Iterable[bytes], *, block_bytes: int, block_lines: int, too_long: Callable[[], UnreadableFile]
+) -> Iterator[bytes]:
+    """Stretches of whole lines of about so many bytes, or so many short lines; only the last may lack a line end.
+
+    Raises:
+        UnreadableFile: `too_long()`, for a line of more than `MAX_LINE_BYTES`.
+    """
+    parts: list[bytes] = []
+    size = lines = 0
+    # A caller's large pieces must not make large blocks.
+    for piece in slices(stream, min(block_bytes, _SLICE_BYTES)):
+        parts.append(piece)
+        size += len(piece)
+        ends = piece.count(b"\n")
+        lines += ends
+        if size > MAX_LINE_BYTES and not lines:
+            raise too_long()
+        # Without a line end in this piece there is nothing to cut that was not looked at before.
+        if not ends or (size < block_bytes and lines < block_lines):
+            continue
+        data = b"".join(parts)
+        cut = data.rfind(b"\n") + 1
+        yield data[:cut]
+        parts, size, lines = [data[cut:]], len(data) - cut, 0
+    if last := b"".join(parts):
+        yield last
 
 
 def encoding_of(head: bytes, wanted: str | None) -> str | None:

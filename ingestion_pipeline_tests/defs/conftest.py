@@ -184,13 +184,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def site(dagster_ledger: LedgerDatabase, s3: S3Access, instance: dg.DagsterInstance, tmp_path: Path) -> Iterator[Site]:
     ledger = Ledger(dagster_ledger.pipeline_url)
     world = World(dagster_ledger, ledger)
-    bucket = ObjectStore(
-        bucket=f"{s3.bucket}-defs",
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key,
-    )
+    bucket = s3.store(bucket=f"{s3.bucket}-defs")
     if not bucket.ensure_bucket():
         empty(bucket)
     made = Site(world, bucket, ContractDirectory(tmp_path), instance)

@@ -75,7 +75,7 @@ class Batches:
         (row,) = self.world.ledger.jobs.rows_of([job.job_id])
         return row
 
-    def work(self, jobs: Sequence[Job], **changes: Any) -> AttemptWork:
+    def work(self, jobs: Sequence[Job], *, kind: type[AttemptWork] = AttemptWork, **changes: Any) -> AttemptWork:
         """What the run of these jobs works with."""
         heart = Heart(self.world.ledger, {job.job_id: lease_of(job) for job in jobs}, 3600)
         values: dict[str, Any] = {
@@ -86,7 +86,7 @@ class Batches:
             "heart": heart,
             "run_id": jobs[0].job_id,
         }
-        return AttemptWork(**(values | changes))
+        return kind(**(values | changes))
 
     def load(self, jobs: Sequence[Job], **changes: Any) -> AttemptWork:
         """Load as `submit` does."""

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
@@ -10,7 +9,6 @@ from uuid import uuid4
 import pytest
 
 from ingestion_pipeline.adapters.druid import Druid
-from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.attempt_work import AttemptWork
 from ingestion_pipeline.defs.attempts import Loader
 from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Cause, Job
@@ -23,14 +21,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 def batches(postgres: LedgerDatabase, s3: S3Access, druid_client: Druid) -> Iterator[Batches]:
-    bucket = ObjectStore(
-        bucket=s3.bucket,
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key,
-    )
-    batches = batches_of(postgres, bucket, druid_client)
+    batches = batches_of(postgres, s3.store(), druid_client)
     yield batches
     batches.world.ledger.close()
 
@@ -44,6 +35,26 @@ class Disturbed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._druid, name)
+
+
+class Repeating(Disturbed):
+    """Runs its first task a second time, as an overlord does that was stopped before it stored the status."""
+
+    def submit(self, spec: Mapping[str, Any]) -> Literal["accepted", "exists"]:
+        self.posts.append(spec["id"])
+        if len(self.posts) == 1:
+            self._first = spec
+        return self._druid.submit(spec)
+
+    def report(self, task_id: str) -> Any:
+        found = self._druid.report(task_id)
+        again = f"{task_id}-again"
+        if task_id == self.posts[0] and again not in self.posts:
+            self.posts.append(again)
+            self._druid.submit({**self._first, "id": again})
+            while not (status := self._druid.status(again)) or not status.state.is_terminal:
+                time.sleep(0.2)
+        return found
 
 
 def ordered(batches: Batches, cause: Cause, job: Job) -> Job:
@@ -113,25 +124,6 @@ def test_an_answer_that_was_lost_is_no_second_load(batches: Batches) -> None:
 
 
 def test_rows_that_druid_appended_twice_are_written_anew_once(batches: Batches) -> None:
-    class Repeating(Disturbed):
-        """Runs a task a second time, as an overlord does that was stopped before it had stored the task's status."""
-
-        def report(self, task_id: str) -> Any:
-            found = self._druid.report(task_id)
-            if task_id in self.posts:
-                self.posts.remove(task_id)
-                again = {**self.spec, "id": f"{task_id}-again"}
-                self._druid.submit(again)
-                while not (status := self._druid.status(again["id"])) or not status.state.is_terminal:
-                    time.sleep(0.2)
-            return found
-
-        def submit(self, spec: Mapping[str, Any]) -> Literal["accepted", "exists"]:
-            if not self.posts:
-                self.posts.append(spec["id"])
-                self.spec = spec
-            return self._druid.submit(spec)
-
     other = batches.staged(["z"])
     batches.load(other)
     jobs = batches.staged(["a", "b"], ["c"], days=2)
@@ -151,23 +143,8 @@ def test_a_run_that_died_before_it_wrote_doubled_rows_anew_is_followed_by_one_th
             raise LeaseLost("The worker was killed.")
 
     (job,) = batches.staged(["a", "b"])
-    work = batches.work([job])
-    twin = Dying(**{f.name: getattr(work, f.name) for f in fields(work) if f.init})
-    spec: list[dict[str, Any]] = []
-    post = twin.post
-
-    def twice(attempt: Attempt, jobs: Sequence[Job]) -> None:
-        post(attempt, jobs)
-        spec.append(attempt.spec)
-        while not (status := batches.druid.status(attempt.attempt_id)) or not status.state.is_terminal:
-            time.sleep(0.2)
-        batches.druid.submit({**twin._posted(attempt.spec), "id": f"{attempt.attempt_id}-again"})
-        while not (status := batches.druid.status(f"{attempt.attempt_id}-again")) or not status.state.is_terminal:
-            time.sleep(0.2)
-
-    twin.post = twice  # type: ignore[method-assign]
     with pytest.raises(LeaseLost):
-        Loader(twin).load([job], batches.contract)
+        batches.load([job], kind=Dying, druid=Repeating(batches.druid))
     assert batches.counted() == {job.job_id: 4}
 
     batches.load([job])

@@ -19,7 +19,6 @@ from ingestion_pipeline.adapters import postgres_attempts, postgres_work
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres_jobs import Jobs
 from ingestion_pipeline.adapters.postgres_work import Work
-from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.attempt_work import AttemptWork
 from ingestion_pipeline.defs.attempts import Appender, Loader
 from ingestion_pipeline.domain.job import Attempt, AttemptState, Cause, Job
@@ -41,24 +40,11 @@ def _without_repair(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stage(postgres: LedgerDatabase, s3: S3Access, druid: Stack) -> Iterator[Stage]:
-    variables = druid.environment()
-    bucket = ObjectStore(
-        bucket=s3.bucket,
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        access_key_id=s3.access_key_id,
-        secret_access_key=s3.secret_access_key,
-    )
-    with Druid(
-        coordinator_url=variables["INGESTION_DRUID_COORDINATOR_URL"],
-        overlord_url=variables["INGESTION_DRUID_OVERLORD_URL"],
-        broker_url=variables["INGESTION_DRUID_BROKER_URL"],
-    ) as client:
-        stage = Stage(batches_of(postgres, bucket, client), druid)
-        yield stage
-        stage.close()
-        stage.batches.world.ledger.close()
+def stage(postgres: LedgerDatabase, s3: S3Access, druid: Stack, druid_client: Druid) -> Iterator[Stage]:
+    stage = Stage(batches_of(postgres, s3.store(), druid_client), druid)
+    yield stage
+    stage.close()
+    stage.batches.world.ledger.close()
 
 
 # 1. A run takes only what nobody holds.
@@ -128,11 +114,8 @@ def test_an_attempt_that_is_saved_after_its_post_is_loaded_twice(
 ) -> None:
     batches = stage.batches
     first = stage.file("a", "b")
-    plain = batches.work([first], druid=StruckDruid(batches.druid, after_post=kill))
     with pytest.raises(Killed):
-        Loader(kind(**{name: getattr(plain, name) for name in AttemptWork.__dataclass_fields__})).load(
-            [first], batches.contract
-        )
+        batches.load([first], kind=kind, druid=StruckDruid(batches.druid, after_post=kill))
 
     # Another file arrives, and one run takes both.
     second = stage.file("c")

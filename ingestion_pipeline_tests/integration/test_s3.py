@@ -25,17 +25,7 @@ MakeStore = Callable[..., ObjectStore]
 
 @pytest.fixture
 def make_store(s3: S3Access) -> MakeStore:
-    def make(**overrides: Any) -> ObjectStore:
-        values: dict[str, Any] = {
-            "bucket": s3.bucket,
-            "endpoint_url": s3.endpoint_url,
-            "region": s3.region,
-            "access_key_id": s3.access_key_id,
-            "secret_access_key": s3.secret_access_key,
-        }
-        return ObjectStore(**(values | overrides))
-
-    return make
+    return s3.store
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats import delimited, open_rows
+from ingestion_pipeline.formats import text as text_module
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.records import Dialect, split_block
 from ingestion_pipeline_tests.unit.contracts import contract_of, in_pieces
@@ -307,7 +308,7 @@ def test_read_ahead_keeps_order_raises_in_place_and_ends_with_its_consumer():
 
 def test_a_chunk_has_no_more_rows_than_memory_has_room_for_however_short_they_are(monkeypatch):
     monkeypatch.setattr(delimited, "_CHUNK_LINES", 1000)
-    monkeypatch.setattr(delimited, "_SLICE_BYTES", 1024)
+    monkeypatch.setattr(text_module, "_SLICE_BYTES", 1024)
     reader = open_rows([b"at,b,c\n" + b"1\n" * 5000], contract=ABC, chunk_bytes=8 << 20)
     sizes = [len(chunk.lines) + len(chunk.malformed) for chunk in reader.chunks()]
     assert sum(sizes) == 5000
