@@ -51,6 +51,11 @@ def read(
     the report); 1: a file cannot be read, and there is no output for it.
     """
     targets = _targets(files, to)
+    for source, target in zip(files, targets, strict=True):
+        if target.exists() and source.exists() and target.samefile(source):
+            raise ConfigurationError(
+                f"{source} would be written over itself.", hint="Name another file, or another directory."
+            )
     page = console(stderr=True)
     found = []
     for source, target in zip(files, targets, strict=True):

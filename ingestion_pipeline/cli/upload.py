@@ -35,7 +35,8 @@ app = typer.Typer()
 @app.command()
 def upload(
     files: Annotated[
-        list[Path], typer.Argument(help="Delimited text (CSV, TSV, ...), plain or compressed.", show_default=False)
+        list[Path],
+        typer.Argument(help="Delimited text (CSV, TSV, ...), JSON, Parquet; plain or compressed.", show_default=False),
     ],
     *,
     datasource: Annotated[str, typer.Option("--datasource", "-d", help="Whose contract they have to meet.")],

@@ -136,6 +136,10 @@ class DelimitedReader:
                 self._describe_rest(pending, line - 1)
                 break
             after_blank = stop - 1 in found.blank_lines if stop else after_blank
+        if line == 1 + self._skip_lines + blank_lines:
+            # No row came: the columns are known all the same.
+            nothing = pl.Series(dtype=pl.Int64)
+            yield RowChunk(cells=self._parse(b"", 0), lines=nothing, malformed=(), original=lambda rows: rows.cast(str))
         if blank_lines:
             self.facts.warnings.append(f"{blank_lines} blank lines were skipped.")
 

@@ -51,7 +51,8 @@ _TABLE = 0.12
 _DAY = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?"
 _ZONE = r"(?: ?(?:[AaPp][Mm]|UTC|GMT|Z|[+-]\d{2}:?\d{2}))?"
-_TIMES = re.compile(rf"(?<![\d.,]){_TIME}(?!\d)(?:[+-]\d{{2}}:\d{{2}})?|\b\w{1, 12}://\S*")
+_TIMES = re.compile(rf"(?<![\d.,]){_TIME}(?!\d)(?:[+-]\d{{2}}:\d{{2}})?")
+_SCHEMES = re.compile(r"\b\w{1,12}://")
 _MOMENTS = re.compile(rf"{_DAY} {_TIME}{_ZONE}")
 
 _NUMBER = r"[+-]?(?:(?:\d{1,3}(?:[ ,.'’\u00a0\u202f]\d{3})+|\d+)(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
@@ -118,9 +119,13 @@ def _tries(sample: str, whole: bool) -> Iterator[tuple[float, Dialect, int]]:
 def _seen_as(sample: str, delimiter: str) -> Iterator[tuple[str, float]]:
     """The text to try a delimiter on, and how much that evidence is worth: colons within times are none, or little."""
     if delimiter == ":":
-        yield _TIMES.sub("T", sample), 1.0
-        # Where cells stand in quotes, times do too.
-        yield sample, 0.9 if any(_stands_at_edges(sample, ":", quote) for quote in "\"'") else 0.5
+        text = _SCHEMES.sub("U", sample)
+        beside_times = _TIMES.sub("T", text)
+        yield beside_times, 1.0
+        # Numbers of two digits look like times too; but where all colons stand in such, they are times. Where cells
+        # stand in quotes, times do too.
+        if ":" in beside_times:
+            yield text, 0.9 if any(_stands_at_edges(sample, ":", quote) for quote in "\"'") else 0.5
     elif delimiter == " ":
         yield _MOMENTS.sub("T", sample), 1.0
     else:

@@ -72,7 +72,7 @@ def read_as_text(
         first = report.rejected[0]
         raise UnreadableFile(
             f"None of its {report.rows_read:,} records is a row; line {first['line']}: {first['reason']}.",
-            hint="If its dialect was not understood, name delimiter and quote.",
+            hint="If its dialect was not understood, a contract's format can say how it is written.",
         )
     return report
 

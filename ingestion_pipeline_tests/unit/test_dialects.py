@@ -177,3 +177,17 @@ def test_no_repetition_takes_more_than_seconds(unit):
         for _ in reader.chunks():
             pass
     assert time.process_time() - started < 30
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["https://a.example/x1", "https://b.example/x2", "https://c.example/x3"],
+        ["10:00", "11:30", "12:45"],
+        ["2024-01-01T10:00:00Z", "2024-01-02T11:30:00Z", "2024-01-03T12:45:00Z"],
+    ],
+    ids=["addresses", "times", "moments"],
+)
+def test_colons_of_times_and_addresses_delimit_nothing(cells):
+    reader = open_rows(["\n".join(["value", *cells]).encode()], contract=None, chunk_bytes=1 << 20)
+    assert [row for chunk in reader.chunks() for row in chunk.cells.rows()] == [(cell,) for cell in cells]

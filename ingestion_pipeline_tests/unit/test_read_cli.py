@@ -100,3 +100,19 @@ def test_two_files_that_would_become_one_are_refused(call, file, tmp_path):
     answer = call("read", file("a.csv", "a,b\n1,2\n"), file("a.txt", "a,b\n1,2\n"), "--to", tmp_path / "out")
     assert answer.code == 1
     assert "both become" in answer.err
+
+
+def test_a_header_alone_is_a_file_without_rows(call, file, tmp_path):
+    answer = call("read", file("in.csv", "id;name;note\n"), "--to", tmp_path / "out.csv", "--report", "-")
+    assert answer.code == 0
+    assert (tmp_path / "out.csv").read_text() == "id,name,note\n"
+    assert (answer.json["rows_read"], answer.json["columns"]) == (0, ["id", "name", "note"])
+
+
+@pytest.mark.parametrize("to", ["in.csv", "."], ids=["the same name", "its directory"])
+def test_a_file_is_never_written_over_itself(call, file, tmp_path, to):
+    source = file("in.csv", "a;b\n1;2\n")
+    answer = call("read", source, "--to", tmp_path / to)
+    assert answer.code == 1
+    assert "itself" in answer.err
+    assert source.read_text() == "a;b\n1;2\n"
