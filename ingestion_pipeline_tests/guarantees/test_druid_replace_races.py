@@ -15,7 +15,6 @@ import requests
 
 from ingestion_pipeline.domain.druid import RunnerState, TaskState
 from ingestion_pipeline.embedded.druid import WORKER_CAPACITY
-from ingestion_pipeline_tests.guarantees import druid_table
 from ingestion_pipeline_tests.guarantees.druid_table import Held, Holder, Rows, Table, rows_of, used_slots, wait_until
 
 pytestmark = [
@@ -26,12 +25,6 @@ pytestmark = [
 NewTable = Callable[..., Table]
 UNDO: Rows = []
 CORRECTION = rows_of("a2", 12)
-
-
-@pytest.fixture
-def holder() -> Iterator[Holder]:
-    with druid_table.holder() as server:
-        yield server
 
 
 def open_append(table: Table, holder: Holder, rows: Rows, sent: int = 0) -> tuple[dict[str, Any], Held]:
