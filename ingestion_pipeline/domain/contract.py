@@ -20,6 +20,7 @@ Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
 Duplicates = Literal["load", "skip"]
 FormatType = Literal["auto", "csv", "json", "parquet"]
+NameCase = Literal["ignore", "exact"]
 
 # Columns that the system writes itself; an input column may not begin with the prefix.
 RESERVED_PREFIX = "__"
@@ -52,6 +53,7 @@ class Column:
     Attributes:
         name: Its name in Druid.
         source: Its name in the file: a header's, a key's, or keys with dots between them that lead into nested objects.
+        aliases: Further names that it may have there.
         required: The header must have it; otherwise an absent column is all null.
         nullable: A row may leave it empty.
         format: How a date or datetime is written (strftime), `epoch_s`, `epoch_ms`, or None for ISO 8601.
@@ -62,6 +64,7 @@ class Column:
     name: str
     type: ColumnType
     source: str
+    aliases: tuple[str, ...] = ()
     required: bool = True
     nullable: bool = False
     format: str | None = None
@@ -121,6 +124,8 @@ class FileFormat:
 
     Attributes:
         type: The family of formats, instead of finding it out by content.
+        case: Whether a name of the file that is no column's exact name may differ from one in upper and lower case and
+            in the space around it.
         record_path: Keys that lead from the top of a JSON document to the array of its rows; empty: no path given.
         null_values: Words that mean null, in every column. An empty cell without quotes always does.
         header: The first record names the columns; otherwise they come in the contract's order. None: find out,
@@ -128,6 +133,7 @@ class FileFormat:
     """
 
     type: FormatType = "auto"
+    case: NameCase = "ignore"
     record_path: tuple[str, ...] = ()
     delimiter: str | None = None
     quote: str | None = '"'

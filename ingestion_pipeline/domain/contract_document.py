@@ -27,11 +27,13 @@ from ingestion_pipeline.domain.contract import (
     FormatType,
     Granularity,
     History,
+    NameCase,
     RejectPolicy,
     TimeColumn,
 )
 from ingestion_pipeline.domain.contract_arguments import aware, read_check
 from ingestion_pipeline.domain.contract_checks import CHECKS, expression_columns, expression_problem
+from ingestion_pipeline.domain.contract_names import alike
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
 from ingestion_pipeline.domain.contract_times import format_problem, zone_problem
@@ -59,6 +61,7 @@ class _File(_Document):
 class _Column(_Document):
     type: ColumnType
     source: str | None = None
+    aliases: list[str] = Field(default_factory=list)
     required: bool = True
     nullable: bool = False
     format: str | None = None
@@ -93,6 +96,7 @@ class _Reject(_Document):
 
 class _Format(_Document):
     type: FormatType = "auto"
+    case: NameCase = "ignore"
     record_path: str | None = None
     delimiter: _Character | None = None
     quote: _Character | None = '"'
@@ -166,6 +170,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         reject=RejectPolicy(max_fraction=document.reject.max_fraction, max_rows=document.reject.max_rows),
         format=FileFormat(
             type=document.format.type,
+            case=document.format.case,
             record_path=tuple(document.format.record_path.split(".")) if document.format.record_path else (),
             delimiter=document.format.delimiter,
             quote=document.format.quote,
@@ -235,6 +240,7 @@ def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
         name=name,
         type=document.type,
         source=document.source if document.source is not None else name,
+        aliases=tuple(document.aliases),
         required=document.required,
         nullable=document.nullable,
         format=document.format,
@@ -319,15 +325,37 @@ def _problems_of_format(format_: FileFormat) -> Iterable[Problem]:
 
 def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:
     lowered: dict[str, str] = {}
-    sources: dict[str, str] = {}
     for column in contract.columns:
         if column.name.startswith(RESERVED_PREFIX):
             yield Problem(f"columns.{column.name}", f"names that begin with '{RESERVED_PREFIX}' belong to the system")
         if (other := lowered.setdefault(column.name.lower(), column.name)) != column.name:
             yield Problem(f"columns.{column.name}", f"differs from '{other}' in upper and lower case only")
-        if (other := sources.setdefault(column.source, column.name)) != column.name:
-            yield Problem(f"columns.{column.name}.source", f"'{other}' reads the same column of the file")
+    yield from _source_problems(contract)
     rules = [check.name for check in contract.checks]
     for position, name in enumerate(rules):
         if name in rules[:position] or name in names or name in CHECKS:
             yield Problem(f"checks.{position}.name", f"'{name}' names something else already")
+
+
+def _source_problems(contract: Contract) -> Iterable[Problem]:
+    """Names in the file that two columns would read, or that one has twice."""
+    seen: dict[str, tuple[str, str]] = {}
+    for column in contract.columns:
+        for position, name in enumerate((column.source, *column.aliases)):
+            key = f"columns.{column.name}." + (f"aliases.{position - 1}" if position else "source")
+            same = name if contract.format.case == "exact" else alike(name)
+            if same not in seen:
+                seen[same] = column.name, name
+                continue
+            other, written = seen[same]
+            if other == column.name:
+                if written == name:
+                    yield Problem(key, f"'{name}' is named already", "Remove it.")
+            elif written == name:
+                yield Problem(key, f"'{other}' reads the same column of the file")
+            else:
+                yield Problem(
+                    key,
+                    f"'{name}' differs from '{written}' of '{other}' in upper and lower case or space only",
+                    "Set format.case to exact.",
+                )

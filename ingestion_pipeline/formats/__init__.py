@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from ingestion_pipeline.domain.contract import Column, Contract, FileFormat
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowReader
 from ingestion_pipeline.formats.compression import compression_of, decompressed, refuse_nested
@@ -46,9 +47,10 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     if wanted == "parquet" or (wanted == "auto" and is_parquet(head)):
         from ingestion_pipeline.formats.parquet import ParquetReader
 
+        _require_contract(columns, "Parquet")
         return ParquetReader(
             plain,
-            columns=_told_columns(columns, "Parquet"),
+            names=ColumnNames(columns or (), options.case),
             null_values=options.null_values,
             facts=FormatFacts(format="Parquet", compression=compression),
             chunk_bytes=chunk_bytes,
@@ -63,13 +65,15 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
         from ingestion_pipeline.formats.json_head import kind_of_json
         from ingestion_pipeline.formats.json_reader import JsonReader
 
-        kind, lines = kind_of_json(lines, columns=columns or (), path=options.record_path, forced=wanted == "json")
+        names = ColumnNames(columns or (), options.case)
+        kind, lines = kind_of_json(lines, names=names, path=options.record_path, forced=wanted == "json")
         if kind is not None:
+            _require_contract(columns, "JSON")
             return JsonReader(
                 _unguessed(lines, decoded),
                 kind=kind,
                 options=options,
-                columns=_told_columns(columns, "JSON"),
+                names=names,
                 facts=facts,
                 chunk_bytes=chunk_bytes,
             )
@@ -98,18 +102,13 @@ def _unguessed(text: Iterable[bytes], decoded: Decoded) -> Iterator[bytes]:
         yield piece
 
 
-def _told_columns(columns: Sequence[Column] | None, what: str) -> Sequence[Column]:
-    """The contract's columns.
-
-    Raises:
-        UnreadableFile: There is no contract: only of delimited text all columns are found out by themselves.
-    """
+def _require_contract(columns: Sequence[Column] | None, what: str) -> None:
+    """Refuse what is read by a contract only: of delimited text alone all columns are found out by themselves."""
     if columns is None:
         raise UnreadableFile(
             f"The file is {what}, which is read by a contract only.",
             hint="Upload it to a datasource whose contract names its columns.",
         )
-    return columns
 
 
 def _told(text: Iterable[bytes], decoded: Decoded, facts: FormatFacts) -> Iterator[bytes]:

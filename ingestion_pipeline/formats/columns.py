@@ -3,10 +3,9 @@
 What belongs here: headers to names, and what a header may lack. What does not: finding the header (`layout`).
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
-from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts
 
@@ -38,36 +37,50 @@ def fitted(header: Sequence[str], width: int) -> list[str]:
     return names + [""] * (width - len(names))
 
 
-def names_by_contract(header: Sequence[str], columns: Sequence[Column], facts: FormatFacts) -> list[str]:
+def names_by_contract(header: Sequence[str], names: ColumnNames, facts: FormatFacts) -> list[str]:
     """The contract's name for each column of the file; those that it does not name are marked unused.
 
     Raises:
         UnreadableFile: A required column is missing, or one that the contract reads stands there twice.
     """
-    by_source = {column.source: column.name for column in columns}
-    counts = Counter(header)
-    twice = sorted(name for name in by_source if counts[name] > 1)
-    if twice:
-        raise UnreadableFile(
-            f"The header has the column '{twice[0]}' more than once.",
-            hint="Rename one of them.",
-            details={"header": shown(header), "columns": len(header), "repeated": twice},
-        )
-    missing = [column.source for column in columns if column.required and column.source not in counts]
+    matched = matched_names(header, names, facts)
+    missing = [column.source for n, column in enumerate(names.columns) if column.required and n not in matched]
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
-        no_header = not any(name in by_source for name in header)
-        hint = "If the file has no header, set format.header to false." if no_header else "Add them."
+        hint = "Add them." if matched else "If the file has no header, set format.header to false."
         listing = ", ".join(header)[:300]
         raise UnreadableFile(
             f"The header lacks the required column{'s' if len(missing) > 1 else ''} {listed}; it has {listing}.",
             hint=hint,
             details={"header": shown(header), "columns": len(header), "missing": missing},
         )
-    unknown = [name for name in header if name not in by_source]
+    own_names = {name: names.columns[position].name for position, name in matched.items()}
+    unknown = [name for name in header if name not in own_names]
     if unknown:
         facts.warnings.append(f"Columns that the contract does not name were left out: {', '.join(unknown)[:300]}.")
-    return [by_source.get(name, f"{UNUSED}{position}") for position, name in enumerate(header)]
+    return [own_names.get(name, f"{UNUSED}{position}") for position, name in enumerate(header)]
+
+
+def matched_names(header: Sequence[str], names: ColumnNames, facts: FormatFacts) -> dict[int, str]:
+    """The file's name of each contract column (by position) that it has.
+
+    Raises:
+        UnreadableFile: Several columns of the file fit one of the contract.
+    """
+    try:
+        matched = names.matched(header)
+    except AmbiguousNames as error:
+        one = len(set(error.names)) == 1
+        raise UnreadableFile(
+            f"The header has the column '{error.names[0]}' more than once."
+            if one
+            else f"The file's columns {error}, and only one can be read.",
+            hint="Rename one of them." if one else f"Rename one, or name one alone in columns.{error.column.name}.",
+            details={"header": shown(header), "columns": len(header), "repeated": sorted(set(error.names))},
+        ) from error
+    if warning := names.warning(matched):
+        facts.warnings.append(warning)
+    return matched
 
 
 def shown(header: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import polars as pl
 
 from ingestion_pipeline.domain.contract import Column, FileFormat
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
@@ -284,15 +285,16 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
 
 def _told_by_contract(sample: str, options: FileFormat, columns: Sequence[Column], facts: FormatFacts) -> _Begin:
     """Dialect by the contract, or the one with which a record looks most like its header."""
-    dialect = _dialect(sample, options, columns)
+    wanted = ColumnNames(columns, options.case)
+    dialect = _dialect(sample, options, wanted)
     start = len(sample) - len(sample.lstrip("\r\n"))
     blank_lines = sample.count("\n", 0, start)
     if not options.header:
         header = [column.source for column in columns]
-        return _Begin(dialect, header, names_by_contract(header, columns, facts), start, blank_lines, [])
+        return _Begin(dialect, header, [column.name for column in columns], start, blank_lines, [])
     if start == len(sample):
         raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
-    start = _header_start(sample, start, dialect, {column.source for column in columns})
+    start = _header_start(sample, start, dialect, wanted)
     before = sample.count("\n", 0, start)
     record = parse_record(sample, start, dialect)
     if isinstance(record, Broken):
@@ -307,29 +309,33 @@ def _told_by_contract(sample: str, options: FileFormat, columns: Sequence[Column
     header = [cell.strip() for cell in record.cells]
     facts.header_rows = 1
     preamble = sample[:start].split("\n")[:-1] if before > blank_lines else []
-    names = names_by_contract(header, columns, facts)
+    names = names_by_contract(header, wanted, facts)
     if preamble:
         facts.warnings.append(f"The header is on line {before + 1}; the lines before it were left out.")
     return _Begin(dialect, header, names, record.end, before + sample.count("\n", start, record.end), preamble)
 
 
-def _header_start(sample: str, start: int, dialect: Dialect, wanted: set[str]) -> int:
+def _header_start(sample: str, start: int, dialect: Dialect, wanted: ColumnNames) -> int:
     """Where the header begins: the first record, unless a later one has more of the wanted names."""
     best, most = start, -1
     for position, cells in islice(records_with_starts(sample, start, dialect), _HEADER_RECORDS):
-        count = len(wanted & {cell.strip() for cell in cells})
+        count = _wanted_among(cells, wanted)
         if count > most:
             best, most = position, count
-        if count == len(wanted):
+        if count == len(wanted.columns):
             break
     return best
 
 
-def _dialect(sample: str, options: FileFormat, columns: Sequence[Column]) -> Dialect:
+def _wanted_among(cells: Iterable[str], wanted: ColumnNames) -> int:
+    """How many columns of the contract are named by the cells of a record."""
+    return len({wanted.fits(cell.strip()) for cell in cells} - {None})
+
+
+def _dialect(sample: str, options: FileFormat, wanted: ColumnNames) -> Dialect:
     """The contract's delimiter, or the one with which a record looks most like the contract."""
     if options.delimiter is not None:
         return Dialect(options.delimiter, options.quote, options.escape)
-    wanted = {column.source for column in columns}
     best, best_score = Dialect(_DELIMITERS[0], options.quote, options.escape), (-1, -1)
     text = sample.lstrip("\r\n")
     for delimiter in _DELIMITERS:
@@ -340,10 +346,11 @@ def _dialect(sample: str, options: FileFormat, columns: Sequence[Column]) -> Dia
         records = [record for record in found if not isinstance(record, Broken)]
         if not records:
             continue
-        headers = [{cell.strip() for cell in record.cells} for record in records]
-        header = max(headers, key=lambda cells: len(wanted & cells))
-        fitting = sum(len(record.cells) == len(columns) for record in records)
-        score = (len(wanted & header), len(headers[0])) if options.header else (fitting, len(records[0].cells))
+        if options.header:
+            score = (max(_wanted_among(record.cells, wanted) for record in records), len(set(records[0].cells)))
+        else:
+            fitting = sum(len(record.cells) == len(wanted.columns) for record in records)
+            score = (fitting, len(records[0].cells))
         if score > best_score:
             best, best_score = dialect, score
     return best

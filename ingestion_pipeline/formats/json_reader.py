@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column, FileFormat
+from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
@@ -50,7 +51,7 @@ class JsonReader:
         *,
         kind: JsonKind,
         options: FileFormat,
-        columns: Sequence[Column],
+        names: ColumnNames,
         facts: FormatFacts,
         chunk_bytes: int,
     ) -> None:
@@ -58,8 +59,8 @@ class JsonReader:
         facts.format = _NAMES[kind.form]
         if kind.warning:
             facts.warnings.append(kind.warning)
-        self._tables = JsonTables(columns, options.null_values)
-        self._columns = columns
+        self._tables = JsonTables(names, options.null_values)
+        self._names = names
         self._required_are_there = False
         self._blank_lines = 0
         stretches = self._lines(stream, chunk_bytes) if kind.form == "lines" else _elements(stream, kind, chunk_bytes)
@@ -77,6 +78,8 @@ class JsonReader:
         yield from self._chunks
         if self._blank_lines:
             self.facts.warnings.append(f"{self._blank_lines} blank lines were skipped.")
+        if warning := self._names.warning(self._tables.matched):
+            self.facts.warnings.append(warning)
         if unknown := self._tables.unknown_keys():
             listed = ", ".join(unknown)[:_SHOWN_CHARACTERS] + (" and more" if self._tables.more_keys else "")
             self.facts.warnings.append(f"Keys that the contract does not name were left out: {listed}.")
@@ -108,7 +111,8 @@ class JsonReader:
 
         Later rows may lack it; it is null there, and the rules say whether that will do.
         """
-        missing = [c.source for c in self._columns if c.required and c.name not in self._tables.found]
+        columns = enumerate(self._names.columns)
+        missing = [column.source for n, column in columns if column.required and n not in self._tables.matched]
         if not missing:
             return
         listed = ", ".join(f"'{name}'" for name in missing)

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
 from ingestion_pipeline.formats.json_layout import Layout, layout_of
 
 # Deeper nesting is refused by count, not by the interpreter's stack, which differs from call to call.
@@ -70,18 +70,24 @@ class JsonTables:
     Attributes:
         keys: Names of top-level keys in order of appearance: the first `_MAX_NAMES`, long ones shortened.
         more_keys: There are more names than that.
-        found: Contract columns that some row had, be it null.
+        matched: The key under which some row had a contract column (by position), be it null; the first one found.
     """
 
-    def __init__(self, columns: Sequence[Column], null_values: Sequence[str]) -> None:
+    def __init__(self, names: ColumnNames, null_values: Sequence[str]) -> None:
         self.keys: dict[str, None] = {}
         self.more_keys = False
-        self.found: set[str] = set()
-        self._columns = columns
-        self._sources = [column.source for column in columns]
-        self._dotted = [(n, tuple(source.split("."))) for n, source in enumerate(self._sources) if "." in source]
+        self.matched: dict[int, str] = {}
+        self._names = names
+        self._columns = names.columns
+        self._sources = [column.source for column in self._columns]
+        self._dotted = [
+            (n, tuple(name.split(".")))
+            for n, column in enumerate(self._columns)
+            for name in (column.source, *column.aliases)
+            if "." in name
+        ]
         self._null_values = list(null_values)
-        self._layouts: list[Layout] = []
+        self._layouts: list[tuple[Layout, dict[int, str]]] = []
 
     def table(self, texts: pl.Series) -> Table:
         """The rows of some texts.
@@ -92,18 +98,19 @@ class JsonTables:
         parts: list[tuple[pl.Series, pl.DataFrame]] = []
         rows = pl.int_range(len(texts), dtype=pl.UInt32, eager=True)
         rest = texts
-        for layout in self._layouts:
-            rows, rest = self._take(layout, rows, rest, parts)
+        for layout, matched in self._layouts:
+            rows, rest = self._take(layout, matched, rows, rest, parts)
         attempts = 0
         while len(rest) and attempts < _MAX_ATTEMPTS and len(self._layouts) < _MAX_LAYOUTS:
             new = layout_of(rest[attempts]) if attempts < len(rest) else None
-            if new is None or not new.usable:
+            own = self._matched(new.keys) if new is not None and new.usable else None
+            if new is None or own is None:
                 attempts += 1
                 continue
-            self._layouts.append(new)
+            self._layouts.append((new, own))
             self._remember(new.keys)
-            self.found.update(column.name for column in self._columns if column.source in new.positions)
-            rows, rest = self._take(new, rows, rest, parts)
+            self.matched = own | self.matched
+            rows, rest = self._take(new, own, rows, rest, parts)
         malformed: list[tuple[int, str]] = []
         if len(rest):
             parts.append(self._one_by_one(rows.to_list(), rest, malformed))
@@ -116,11 +123,23 @@ class JsonTables:
 
     def unknown_keys(self) -> list[str]:
         """Kept names of keys that no contract column reads."""
-        known = {*self._sources, *(path[0] for _, path in self._dotted)}
-        return [name for name in self.keys if name not in known]
+        roots = {path[0] for _, path in self._dotted}
+        return [name for name in self.keys if self._names.fits(name) is None and name not in roots]
+
+    def _matched(self, keys: Sequence[str]) -> dict[int, str] | None:
+        """The key of each contract column; None where two fit one: such a row is none."""
+        try:
+            return self._names.matched(keys)
+        except AmbiguousNames:
+            return None
 
     def _take(
-        self, layout: Layout, rows: pl.Series, texts: pl.Series, parts: list[tuple[pl.Series, pl.DataFrame]]
+        self,
+        layout: Layout,
+        matched: dict[int, str],
+        rows: pl.Series,
+        texts: pl.Series,
+        parts: list[tuple[pl.Series, pl.DataFrame]],
     ) -> tuple[pl.Series, pl.Series]:
         """Move the texts of a layout to `parts`; what is left."""
         if not len(texts):
@@ -129,21 +148,21 @@ class JsonTables:
         if not fits.any():
             return rows, texts
         if fits.all():
-            parts.append((rows, self._cut(layout, texts)))
+            parts.append((rows, self._cut(layout, matched, texts)))
             return rows.clear(), texts.clear()
-        parts.append((rows.filter(fits), self._cut(layout, texts.filter(fits))))
+        parts.append((rows.filter(fits), self._cut(layout, matched, texts.filter(fits))))
         return rows.filter(~fits), texts.filter(~fits)
 
-    def _cut(self, layout: Layout, texts: pl.Series) -> pl.DataFrame:
+    def _cut(self, layout: Layout, matched: dict[int, str], texts: pl.Series) -> pl.DataFrame:
         escapes = texts.str.contains("\\", literal=True).any()
-        values = layout.values(texts, self._sources)
+        values = layout.values(texts, matched.values())
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
         return pl.DataFrame(
             [
-                _cells(values[column.source], escapes=escapes).alias(column.name)
-                if column.source in values
+                _cells(values[matched[n]], escapes=escapes).alias(column.name)
+                if n in matched
                 else nothing.alias(column.name)
-                for column in self._columns
+                for n, column in enumerate(self._columns)
             ]
         )
 
@@ -162,10 +181,10 @@ class JsonTables:
             for value, column in zip(found, values, strict=True):
                 column.append(value)
         cells: list[pl.Series] = []
-        for named, texts_of_values in zip(self._columns, values, strict=True):
+        for position, (named, texts_of_values) in enumerate(zip(self._columns, values, strict=True)):
             cells.append(_cells(pl.Series(named.name, texts_of_values, dtype=pl.Binary).cast(pl.String), escapes=True))
-            if named.name not in self.found and any(value is not None for value in texts_of_values):
-                self.found.add(named.name)
+            if position not in self.matched and any(value is not None for value in texts_of_values):
+                self.matched[position] = named.source
         return pl.Series(good, dtype=pl.UInt32), pl.DataFrame(cells)
 
     def _values(self, text: str) -> list[bytes | None]:
@@ -174,12 +193,25 @@ class JsonTables:
         if not fields.keys() <= self.keys.keys():
             self._remember(fields)
         values = [fields.get(source) for source in self._sources]
+        if self._names.has_aliases or None in values:
+            for position, name in self._other_names(fields).items():
+                values[position] = fields[name]
         if self._dotted:
             inside: dict[tuple[str, ...], Fields] = {}
             for position, path in self._dotted:
                 if values[position] is None:
                     values[position] = _reach(fields, path, inside)
         return values
+
+    def _other_names(self, fields: Fields) -> dict[int, str]:
+        """The key of each contract column, also of those that have another name in this row."""
+        try:
+            matched = self._names.matched(fields)
+        except AmbiguousNames as error:
+            raise NoObject(f"its keys {error}, and only one can be read") from error
+        if not matched.keys() <= self.matched.keys():
+            self.matched = matched | self.matched
+        return matched
 
     def _remember(self, keys: Sequence[str] | Fields) -> None:
         for key in keys:

@@ -14,9 +14,10 @@ from typing import BinaryIO
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
+from ingestion_pipeline.formats.columns import matched_names
 from ingestion_pipeline.formats.parquet_process import DamagedParquet, ParquetProcess
 from ingestion_pipeline.formats.parquet_text import CellText, cell_text
 
@@ -42,7 +43,7 @@ class ParquetReader:
         self,
         stream: Iterable[bytes],
         *,
-        columns: Sequence[Column],
+        names: ColumnNames,
         null_values: Sequence[str],
         facts: FormatFacts,
         chunk_bytes: int,
@@ -59,7 +60,7 @@ class ParquetReader:
                 self._process = ParquetProcess(self._file)
             except DamagedParquet as error:
                 raise _damaged(error) from error
-            self._cells = _contract_cells(self._process.schema, columns, facts)
+            self._cells = _contract_cells(self._process.schema, names, facts)
         except BaseException:
             self.close()
             raise
@@ -124,7 +125,7 @@ def _damaged(error: DamagedParquet) -> UnreadableFile:
     return UnreadableFile(f"The Parquet file is damaged: {error}.", hint="Write the file again and upload it.")
 
 
-def _contract_cells(schema: pl.Schema, columns: Sequence[Column], facts: FormatFacts) -> list[CellText]:
+def _contract_cells(schema: pl.Schema, wanted: ColumnNames, facts: FormatFacts) -> list[CellText]:
     """How each contract column that the file has is read.
 
     Raises:
@@ -135,8 +136,9 @@ def _contract_cells(schema: pl.Schema, columns: Sequence[Column], facts: FormatF
     facts.header_is_whole = facts.header == names
     cells: list[CellText] = []
     missing: list[str] = []
-    for column in columns:
-        cell = cell_text(column, schema)
+    matched = matched_names(names, wanted, facts)
+    for position, column in enumerate(wanted.columns):
+        cell = cell_text(column, matched.get(position), schema)
         if cell is not None:
             cells.append(cell)
         elif column.required:

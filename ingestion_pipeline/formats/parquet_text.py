@@ -41,31 +41,39 @@ class CellText:
     is_json: bool
 
 
-def cell_text(column: Column, schema: pl.Schema) -> CellText | None:
+def cell_text(column: Column, own: str | None, schema: pl.Schema) -> CellText | None:
     """How a column is read from a file of this schema; None: the file does not have it.
 
-    A source with dots leads into structs where no column has that very name.
+    Args:
+        own: The file's column with that name; None: there is none, but a name with dots leads into structs.
 
     Raises:
         UnreadableFile: Its type there cannot be the contract's.
     """
-    path: tuple[str, ...] = (column.source,)
-    dtype: Any = schema.get(column.source)
-    if dtype is None and "." in column.source:
-        path = tuple(column.source.split("."))
-        dtype = schema.get(path[0])
-        for name in path[1:]:
-            dtype = {f.name: f.dtype for f in dtype.fields}.get(name) if isinstance(dtype, pl.Struct) else None
+    if own is not None:
+        path: tuple[str, ...] = (own,)
+        dtype: Any = schema[own]
+    else:
+        dotted = [tuple(name.split(".")) for name in (column.source, *column.aliases) if "." in name]
+        path, dtype = next((found for names in dotted if (found := _inside(names, schema))[1] is not None), ((), None))
     if dtype is None:
         return None
     dtype = dtype() if isinstance(dtype, type) else dtype  # Polars has some types as classes too
     return CellText(
         name=column.name,
-        source=column.source,
+        source=".".join(path),
         path=path,
         texts=_writer(column, dtype),
         is_json=dtype.is_numeric() or dtype.is_nested() or dtype == pl.Boolean,
     )
+
+
+def _inside(path: tuple[str, ...], schema: pl.Schema) -> tuple[tuple[str, ...], Any]:
+    """A path, and the type of what it leads to through structs; None where it leads nowhere."""
+    dtype: Any = schema.get(path[0])
+    for name in path[1:]:
+        dtype = {f.name: f.dtype for f in dtype.fields}.get(name) if isinstance(dtype, pl.Struct) else None
+    return path, dtype
 
 
 def _writer(column: Column, dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
