@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ingestion_pipeline.cli.output import escaped
+from ingestion_pipeline.cli.output import console, escaped
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import ConfigurationError, FileError, IngestionError
 
@@ -43,8 +43,15 @@ def named_contract(named: str) -> Contract:
 
 
 def pieces(source: Path) -> Iterator[bytes]:
-    """The bytes of a file."""
-    with source.open("rb") as file:
+    """The bytes of a file; on a terminal a bar shows how many of them were read."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    page = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with (
+        Progress(*columns, console=page, transient=True, disable=not page.is_terminal) as progress,
+        progress.open(source, "rb", description=escaped(source.name)) as file,
+    ):
         while piece := file.read(_PIECE_BYTES):
             yield piece
 

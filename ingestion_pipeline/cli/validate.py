@@ -40,8 +40,7 @@ def validate(
     page = console()
     found = []
     for source in files:
-        with console(stderr=True).status(f"Checking {source.name} …"):
-            judged = judge(source, by, DryRun())
+        judged = judge(source, by, DryRun())
         found.append(judged)
         if not as_json:
             _show(page, judged, by, errors)
