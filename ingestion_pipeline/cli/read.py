@@ -32,6 +32,7 @@ _SUFFIXES: dict[str, "Form"] = {
 @app.command()
 def read(
     files: Annotated[list[Path], typer.Argument(help="What is to be read.", show_default=False)],
+    *,
     to: Annotated[
         Path,
         typer.Option(
@@ -47,6 +48,9 @@ def read(
             "--contract", metavar="C", help="A contract's YAML file, or a datasource: check every row, write the good."
         ),
     ] = None,
+    table: Annotated[
+        int, typer.Option("--table", min=1, metavar="N", help="Which of several tables; a contract says it by itself.")
+    ] = 1,
     header: Annotated[
         bool, typer.Option("--header", help="Give generated names to the columns of a file that has no header.")
     ] = False,
@@ -67,7 +71,7 @@ def read(
     page = console(stderr=True)
     found = []
     for source, target in zip(files, targets, strict=True):
-        entry = _read_one(source, target, contract=by_contract, header=header)
+        entry = _read_one(source, target, contract=by_contract, table=table, header=header)
         found.append(entry)
         page.print(_line(entry), soft_wrap=True)
     if report is not None:
@@ -110,13 +114,13 @@ def _form(target: Path) -> "Form":
     return form
 
 
-def _read_one(source: Path, target: Path, *, contract: Contract | None, header: bool) -> dict[str, Any]:
+def _read_one(source: Path, target: Path, *, contract: Contract | None, table: int, header: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"file": str(source), "outcome": "rejected", "output": None}
     partial = target.with_name(f".{target.name}.part")
     try:
         with partial.open("wb") as out:
             if contract is None:
-                entry |= _as_text(source, _form(target), out, header=header)
+                entry |= _as_text(source, _form(target), out, table=table, header=header)
             else:
                 entry |= _by_contract(source, _form(target), out, contract)
         if entry["outcome"] != "rejected":
@@ -129,10 +133,10 @@ def _read_one(source: Path, target: Path, *, contract: Contract | None, header: 
     return entry
 
 
-def _as_text(source: Path, form: "Form", out: BinaryIO, *, header: bool) -> dict[str, Any]:
+def _as_text(source: Path, form: "Form", out: BinaryIO, *, table: int, header: bool) -> dict[str, Any]:
     from ingestion_pipeline.stages.canonical import read_as_text
 
-    report = asdict(read_as_text(pieces(source), form=form, out=out, header=header))
+    report = asdict(read_as_text(pieces(source), form=form, out=out, table=table, header=header))
     return report | {"outcome": "partly read" if report["rows_rejected"] else "read"}
 
 

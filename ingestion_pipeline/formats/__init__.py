@@ -17,13 +17,14 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 # The module of a format is imported when a file is of it: each run would pay for all of them.
 
 
-def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes: int) -> RowReader:
+def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes: int, table: int = 1) -> RowReader:
     """Find out what a file is and open it.
 
     Args:
         stored: The object's bytes in chunks of any size.
         contract: None: everything is found out by the file alone, and every column is kept as text.
         chunk_bytes: About how much plain text becomes one chunk of rows.
+        table: Where there is no contract: which of the tables of a delimited text, from 1.
 
     Raises:
         UnreadableFile: It is empty, damaged, of no known format, not of the one that the contract asks for, or it
@@ -40,7 +41,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
         )
     if compression is not None:
         refuse_nested(head, compression)
-    options = contract.format if contract else FileFormat(header=None)
+    options = contract.format if contract else FileFormat(header=None, table=table)
     columns = contract.columns if contract else None
     wanted = options.type
     if wanted == "parquet" or (wanted == "auto" and is_parquet(head)):
@@ -75,8 +76,14 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
                 chunk_bytes=chunk_bytes,
             )
     from ingestion_pipeline.formats.delimited import DelimitedReader
+    from ingestion_pipeline.formats.tables import from_table
 
-    return DelimitedReader(lines, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes)
+    lines_before = 0
+    if options.table > 1:
+        lines, lines_before = from_table(options.table, lines, chunk_bytes)
+    return DelimitedReader(
+        lines, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes, lines_before=lines_before
+    )
 
 
 def is_parquet(head: bytes) -> bool:

@@ -4,9 +4,7 @@ What belongs here: opening JSON with a contract's columns, or with those that it
 (`json_reader`).
 """
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Iterable, Sequence
 
 from ingestion_pipeline.domain.contract import Column, FileFormat
 from ingestion_pipeline.errors import UnreadableFile
@@ -15,8 +13,7 @@ from ingestion_pipeline.formats.columns import text_columns
 from ingestion_pipeline.formats.json_head import JsonKind
 from ingestion_pipeline.formats.json_reader import JsonReader
 from ingestion_pipeline.formats.records import MAX_CELLS
-
-_PIECE_BYTES = 1024 * 1024
+from ingestion_pipeline.formats.spool import Spool
 
 
 def open_json(
@@ -39,23 +36,21 @@ def open_json(
     """
     if columns is not None:
         return JsonReader(stream, kind=kind, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes)
-    # It has no name on the disk, so nothing stays of it, however this process ends.
-    file = tempfile.TemporaryFile(prefix="ingestion-json-")  # noqa: SIM115 - it ends with the rows
+    spool = Spool(stream)
     try:
-        keys = _keys(_kept(stream, file), kind, options, chunk_bytes)
-        file.seek(0)
-        return JsonReader(
-            _pieces(file),
-            kind=kind,
-            options=options,
-            columns=text_columns(keys),
-            facts=facts,
-            chunk_bytes=chunk_bytes,
-            literal_keys=True,
-        )
+        keys = _keys(spool.first(), kind, options, chunk_bytes)
     except BaseException:
-        file.close()
+        spool.close()
         raise
+    return JsonReader(
+        spool.again(),
+        kind=kind,
+        options=options,
+        columns=text_columns(keys),
+        facts=facts,
+        chunk_bytes=chunk_bytes,
+        literal_keys=True,
+    )
 
 
 def _keys(stream: Iterable[bytes], kind: JsonKind, options: FileFormat, chunk_bytes: int) -> Sequence[str]:
@@ -78,15 +73,3 @@ def _keys(stream: Iterable[bytes], kind: JsonKind, options: FileFormat, chunk_by
             hint="If keys are values (ids, dates), write them as values; a contract can name the keys to read.",
         )
     return keys
-
-
-def _kept(stream: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
-    for piece in stream:
-        file.write(piece)
-        yield piece
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece

@@ -44,7 +44,13 @@ class ReadingReport:
 
 
 def read_as_text(
-    stored: Iterable[bytes], *, form: Form, out: BinaryIO, header: bool = False, chunk_bytes: int = _CHUNK_BYTES
+    stored: Iterable[bytes],
+    *,
+    form: Form,
+    out: BinaryIO,
+    header: bool = False,
+    table: int = 1,
+    chunk_bytes: int = _CHUNK_BYTES,
 ) -> ReadingReport:
     """Write a file's rows in a canonical form.
 
@@ -53,12 +59,13 @@ def read_as_text(
 
     Args:
         stored: The file's bytes, as they are stored.
+        table: Which of several tables, from 1.
         header: Also a file without a header gets one, of generated names.
 
     Raises:
         UnreadableFile: It cannot be read; what was written until then is not to be used.
     """
-    reader = open_rows(stored, contract=None, chunk_bytes=chunk_bytes)
+    reader = open_rows(stored, contract=None, chunk_bytes=chunk_bytes, table=table)
     report = ReadingReport()
     with_header = header or bool(reader.facts.header)
     with table_writer(form, out, header=with_header) as write:

@@ -219,3 +219,44 @@ def test_a_table_without_rows_has_its_contracts_columns(call, file, tmp_path):
     source = file("in.csv", "When,price\n")
     assert call("read", source, "--contract", file("orders.yaml", CONTRACT), "--to", tmp_path / "out.csv").code == 0
     assert (tmp_path / "out.csv").read_text() == "day,price,note\n"
+
+
+TABLES = (
+    "Sales\nday;amount\n2024-05-01;3\n2024-05-02;4\n\n"
+    "Staff\nname;since\nAnn;2001\nBob;2x;y\nCy;2003\n\n"
+    "code;place\n1;Rome\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "lines"),
+    [
+        (1, "day,amount\n2024-05-01,3\n2024-05-02,4\n", []),
+        (2, "name,since\nAnn,2001\nCy,2003\n", [9]),
+        (3, "code,place\n1,Rome\n", []),
+    ],
+)
+def test_any_of_several_tables_can_be_chosen_and_lines_stay_the_files(call, file, tmp_path, number, text, lines):
+    source, report = file("in.txt", TABLES), tmp_path / "report.json"
+    call("read", source, "--table", number, "--to", tmp_path / "out.csv", "--report", report)
+    assert (tmp_path / "out.csv").read_text() == text
+    assert [row["line"] for row in json.loads(report.read_text())["rejected"]] == lines
+
+
+def test_a_contract_chooses_a_table(call, file, tmp_path):
+    contract = file(
+        "staff.yaml",
+        "datasource: staff\npartition_start: 2024-01-01\nformat: {table: 2}\n"
+        'columns: {name: {type: string}, since: {type: datetime, format: "%Y-%m"}}\ntime: {column: since}\n',
+    )
+    source = file("in.txt", TABLES.replace("2001", "2001-01").replace("2003", "2003-01"))
+    answer = call("read", source, "--contract", contract, "--to", tmp_path / "out.csv", "--report", "-")
+    assert answer.code == 4
+    assert (tmp_path / "out.csv").read_text().split()[:2] == ["name,since", "Ann,2001-01-01T00:00:00Z"]
+    assert [row["line"] for row in answer.json["rejected"]] == [9, 12, 13]
+
+
+def test_a_table_that_is_not_there_is_refused_with_what_is(call, file, tmp_path):
+    answer = call("read", file("in.txt", TABLES), "--table", "4", "--to", tmp_path / "out.csv")
+    assert answer.code == 1
+    assert "no table 4: 3 found" in answer.err
