@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column, FileFormat
+from ingestion_pipeline.domain.contract import FileFormat
 from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
@@ -52,8 +52,9 @@ class DelimitedReader:
 
     Args:
         stream: UTF-8 without a byte order mark.
-        columns: The contract's; None: there is no contract, and every column of the file is kept.
+        names: Of the contract's columns; None: there is no contract, and every column of the file is kept.
         facts: Completed here with dialect, preamble and header.
+        lines_before: Lines of the file that the stream does not have.
 
     Raises:
         UnreadableFile: No header, or one that lacks required columns.
@@ -64,24 +65,25 @@ class DelimitedReader:
         stream: Iterable[bytes],
         *,
         options: FileFormat,
-        columns: Sequence[Column] | None,
+        names: ColumnNames | None,
         facts: FormatFacts,
         chunk_bytes: int,
+        lines_before: int = 0,
     ) -> None:
         self.facts = facts
         self._options = options
-        self._by_contract = columns is not None
+        self._by_contract = names is not None
         head, stream = first_bytes(stream, _SAMPLE_BYTES)
         whole = len(head) < _SAMPLE_BYTES
         sample = _decoded(head, 1, final=whole)
         begin = (
-            _told_by_contract(sample, options, columns, facts)
-            if columns is not None
+            _told_by_contract(sample, options, names, facts, lines_before)
+            if names is not None
             else _told_by_itself(sample, options, facts, whole=whole)
         )
         if not whole and begin.characters >= len(sample):
             raise _no_lines(_SAMPLE_BYTES)
-        self._dialect, self._skip_lines = begin.dialect, begin.lines
+        self._dialect, self._skip_lines = begin.dialect, lines_before + begin.lines
         rows = _after(stream, len(sample[: begin.characters].encode()))
         lines = line_blocks(
             rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=lambda: _no_lines(MAX_LINE_BYTES)
@@ -283,35 +285,37 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
     )
 
 
-def _told_by_contract(sample: str, options: FileFormat, columns: Sequence[Column], facts: FormatFacts) -> _Begin:
+def _told_by_contract(
+    sample: str, options: FileFormat, wanted: ColumnNames, facts: FormatFacts, lines_before: int
+) -> _Begin:
     """Dialect by the contract, or the one with which a record looks most like its header."""
-    wanted = ColumnNames(columns, options.case)
     dialect = _dialect(sample, options, wanted)
     start = len(sample) - len(sample.lstrip("\r\n"))
     blank_lines = sample.count("\n", 0, start)
     if not options.header:
-        header = [column.source for column in columns]
-        return _Begin(dialect, header, [column.name for column in columns], start, blank_lines, [])
+        header = [column.source for column in wanted.columns]
+        return _Begin(dialect, header, [column.name for column in wanted.columns], start, blank_lines, [])
     if start == len(sample):
         raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
     start = _header_start(sample, start, dialect, wanted)
     before = sample.count("\n", 0, start)
+    header_line = lines_before + before + 1
     record = parse_record(sample, start, dialect)
     if isinstance(record, Broken):
         if record.too_wide:
             raise UnreadableFile(
-                f"The header on line {before + 1} has more than {MAX_CELLS:,} columns.",
+                f"The header on line {header_line} has more than {MAX_CELLS:,} columns.",
                 hint="Leave out what the contract does not name; if it is one long line, cut it into rows.",
             )
         raise UnreadableFile(
-            f"The header on line {before + 1} cannot be read: {record.reason}.", hint="Correct its quotes."
+            f"The header on line {header_line} cannot be read: {record.reason}.", hint="Correct its quotes."
         )
     header = [cell.strip() for cell in record.cells]
     facts.header_rows = 1
     preamble = sample[:start].split("\n")[:-1] if before > blank_lines else []
     names = names_by_contract(header, wanted, facts)
     if preamble:
-        facts.warnings.append(f"The header is on line {before + 1}; the lines before it were left out.")
+        facts.warnings.append(f"The header is on line {header_line}; the lines before it were left out.")
     return _Begin(dialect, header, names, record.end, before + sample.count("\n", start, record.end), preamble)
 
 

@@ -44,12 +44,13 @@ class JsonKind:
 
 
 def kind_of_json(
-    stream: Iterable[bytes], *, names: ColumnNames, path: tuple[str, ...], forced: bool
+    stream: Iterable[bytes], *, names: ColumnNames | None, path: tuple[str, ...], forced: bool
 ) -> tuple[JsonKind | None, Iterator[bytes]]:
     """Find out what kind of JSON a stream is.
 
     Args:
         stream: UTF-8 without a byte order mark.
+        names: Of the contract's columns; None: there is no contract.
         path: The contract's way to the rows.
         forced: The contract says that it is JSON.
 
@@ -147,12 +148,14 @@ def _looks_like_lines(start: bytes, whole: bool) -> bool:
     return bool(lines) and 2 * sum(line[:1] == b"{" and line[-1:] == b"}" for line in lines) >= len(lines)
 
 
-def _kind_of_object(head: bytes, whole: bool, names: ColumnNames) -> JsonKind:
+def _kind_of_object(head: bytes, whole: bool, names: ColumnNames | None) -> JsonKind:
     """Whether the one object of a document is a row, or has the rows in it.
 
-    It is a row if it has the contract's required columns. Of an object longer than what was looked at, any of
+    It is a row if it has the contract's required columns, or without a contract if it has not exactly one array of
+    objects. Of an object longer than what was looked at, any of
     them before the first array of objects tells as much.
     """
+    wanted = names or ColumnNames((), "exact")
     keys: list[str] = []
     arrays: list[str] = []
     empty: list[str] = []
@@ -174,16 +177,17 @@ def _kind_of_object(head: bytes, whole: bool, names: ColumnNames) -> JsonKind:
             complete = True
     except UnreadableFile:
         pass  # the end of the head, or damage: the reader will tell
-    seen = _required_among(keys, names)
+    seen = _required_among(keys, wanted)
     if complete:
         candidates = arrays or empty
-        whole_row = len(seen) == sum(column.required for column in names.columns)
-        if whole_row or not candidates or (seen and len(candidates) > 1):
+        whole_row = len(seen) == sum(column.required for column in wanted.columns)
+        is_row = len(arrays) != 1 if names is None else whole_row
+        if is_row or not candidates or (seen and len(candidates) > 1):
             return JsonKind("row")
         if len(candidates) > 1:
             return JsonKind("inside")  # the reader refuses the second one, by its line
         return JsonKind("inside", (candidates[0],), _warning(candidates[0]))
-    if _required_among(set(keys) - set(arrays), names) or any(names.fits(key) is not None for key in arrays):
+    if _required_among(set(keys) - set(arrays), wanted) or any(wanted.fits(key) is not None for key in arrays):
         return JsonKind("row")
     return JsonKind("inside", (), _warning(arrays[0]) if arrays else "")
 

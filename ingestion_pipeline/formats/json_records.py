@@ -14,6 +14,7 @@ those are cut into columns by Polars, thousands at once. The others are read one
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ import polars as pl
 
 from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
 from ingestion_pipeline.formats.json_layout import Layout, layout_of
+from ingestion_pipeline.formats.records import MAX_CELLS
 
 # Deeper nesting is refused by count, not by the interpreter's stack, which differs from call to call.
 MAX_DEPTH = 200
@@ -67,14 +69,20 @@ class Table:
 class JsonTables:
     """Makes tables of texts, and remembers layouts and keys from one to the next.
 
+    Args:
+        literal_keys: There is no contract: sources are names of top-level keys, dots are a part of them, and every
+            name is kept whole, up to `MAX_CELLS`.
+
     Attributes:
-        keys: Names of top-level keys in order of appearance: the first `_MAX_NAMES`, long ones shortened.
+        keys: Names of top-level keys, each with the number of a text that has it and its place there: the first
+            `_MAX_NAMES`, long ones shortened.
         more_keys: There are more names than that.
         matched: The key under which some row had a contract column (by position), be it null; the first one found.
     """
 
-    def __init__(self, names: ColumnNames, null_values: Sequence[str]) -> None:
-        self.keys: dict[str, None] = {}
+    def __init__(self, names: ColumnNames, null_values: Sequence[str], *, literal_keys: bool = False) -> None:
+        self.keys: dict[str, tuple[int, int]] = {}
+        self._texts = 0  # in the tables until now
         self.more_keys = False
         self.matched: dict[int, str] = {}
         self._names = names
@@ -86,6 +94,10 @@ class JsonTables:
             for name in (column.source, *column.aliases)
             if "." in name
         ]
+        self._max_names, self._max_name_characters = _MAX_NAMES, _MAX_NAME_CHARACTERS
+        if literal_keys:
+            self._dotted = []
+            self._max_names, self._max_name_characters = MAX_CELLS, sys.maxsize
         self._null_values = list(null_values)
         self._layouts: list[tuple[Layout, dict[int, str]]] = []
 
@@ -108,7 +120,7 @@ class JsonTables:
                 attempts += 1
                 continue
             self._layouts.append((new, own))
-            self._remember(new.keys)
+            self._remember(new.keys, self._texts + rows[attempts])
             self.matched = own | self.matched
             rows, rest = self._take(new, own, rows, rest, parts)
         malformed: list[tuple[int, str]] = []
@@ -118,7 +130,8 @@ class JsonTables:
         numbers = pl.concat([numbers for numbers, _ in parts]) if parts else rows
         if len(parts) > 1:
             order = numbers.arg_sort()
-            cells, numbers = cells[order], numbers.gather(order)
+            cells, numbers = cells[order] if cells.width else cells, numbers.gather(order)
+        self._texts += len(texts)
         return Table(self._with_null_values(cells), numbers, malformed)
 
     def unknown_keys(self) -> list[str]:
@@ -173,7 +186,7 @@ class JsonTables:
         values: list[list[bytes | None]] = [[] for _ in self._columns]
         for row, text in zip(rows, texts, strict=True):
             try:
-                found = self._values(text)
+                found = self._values(text, self._texts + row)
             except NoObject as error:
                 malformed.append((row, str(error)))
                 continue
@@ -187,11 +200,11 @@ class JsonTables:
                 self.matched[position] = named.source
         return pl.Series(good, dtype=pl.UInt32), pl.DataFrame(cells)
 
-    def _values(self, text: str) -> list[bytes | None]:
+    def _values(self, text: str, number: int) -> list[bytes | None]:
         """The texts of a row's values, one per column; None where the key is absent."""
         fields = read_object(text)
         if not fields.keys() <= self.keys.keys():
-            self._remember(fields)
+            self._remember(fields, number)
         values = [fields.get(source) for source in self._sources]
         if self._names.has_aliases or None in values:
             for position, name in self._other_names(fields).items():
@@ -213,14 +226,14 @@ class JsonTables:
             self.matched = matched | self.matched
         return matched
 
-    def _remember(self, keys: Sequence[str] | Fields) -> None:
-        for key in keys:
-            name = key[:_MAX_NAME_CHARACTERS]
-            if name not in self.keys:
-                if len(self.keys) == _MAX_NAMES:
-                    self.more_keys = True
-                    return
-                self.keys[name] = None
+    def _remember(self, keys: Sequence[str] | Fields, number: int) -> None:
+        for position, key in enumerate(keys):
+            name = key[: self._max_name_characters]
+            if name not in self.keys and len(self.keys) == self._max_names:
+                self.more_keys = True
+                return
+            place = (number, position)
+            self.keys[name] = min(place, self.keys.get(name, place))
 
     def _with_null_values(self, cells: pl.DataFrame) -> pl.DataFrame:
         if not self._null_values:
