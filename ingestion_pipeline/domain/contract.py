@@ -21,6 +21,8 @@ History = Literal["wait", "auto"]
 Duplicates = Literal["load", "skip"]
 FormatType = Literal["auto", "csv", "json", "parquet"]
 NameCase = Literal["ignore", "exact"]
+RejectedRows = Literal["quarantine", "reject_file"]
+UnknownColumns = Literal["ignore", "fail", "rescue"]
 
 # Columns that the system writes itself; an input column may not begin with the prefix.
 RESERVED_PREFIX = "__"
@@ -31,6 +33,10 @@ LINEAGE_COLUMNS = (JOB_COLUMN, ORGANIZATION_COLUMN)
 
 EARLIEST_TIME = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+
+# Words of a boolean that names none, in lower case.
+TRUE_WORDS = ("true", "t", "yes", "y", "1")
+FALSE_WORDS = ("false", "f", "no", "n", "0")
 
 CheckValue = str | int | float | bool | date | datetime | Decimal
 
@@ -56,9 +62,14 @@ class Column:
         aliases: Further names that it may have there.
         required: The header must have it; otherwise an absent column is all null.
         nullable: A row may leave it empty.
-        format: How a date or datetime is written (strftime), `epoch_s`, `epoch_ms`, or None for ISO 8601.
+        formats: How dates or datetimes are written (strftime), `epoch_s`, `epoch_ms`; the first that reads a cell
+            counts. None: ISO 8601.
         timezone: The zone of datetimes that name none.
         precision: Digits in all, of a decimal; `scale` are those after the point.
+        decimal: The mark before the fraction of a number.
+        thousands: The mark between groups of three digits; None: there are no groups.
+        null_values: Words that mean null, besides those of the whole file (`FileFormat.null_values`).
+        true_values: Words of a boolean in lower case; likewise `false_values`.
     """
 
     name: str
@@ -67,10 +78,15 @@ class Column:
     aliases: tuple[str, ...] = ()
     required: bool = True
     nullable: bool = False
-    format: str | None = None
+    formats: tuple[str, ...] = ()
     timezone: str = "UTC"
     precision: int = 38
     scale: int = 9
+    decimal: str = "."
+    thousands: str | None = None
+    null_values: tuple[str, ...] = ()
+    true_values: tuple[str, ...] = TRUE_WORDS
+    false_values: tuple[str, ...] = FALSE_WORDS
     checks: tuple[Check, ...] = ()
     description: str = ""
 
@@ -112,8 +128,13 @@ class DruidLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectPolicy:
-    """How many rejected rows a file may have and still load; None: any number, if one row is good."""
+    """How many rejected rows a file may have and still load; None: any number, if one row is good.
 
+    Attributes:
+        policy: The good rows load beside the quarantine of the others, or `reject_file`: a file with one bad row fails.
+    """
+
+    policy: RejectedRows = "quarantine"
     max_fraction: float | None = None
     max_rows: int | None = None
 
@@ -155,6 +176,8 @@ class Contract:
         files: What it claims in the bucket; the first is always the built-in upload pattern.
         live_from: Objects last modified earlier wait for a backfill; None: when the contract was first seen.
         partition_start: The first partition day.
+        unknown_columns: What becomes of columns of a file that the contract does not name: they are left out, the file
+            fails, or they are kept together as JSON in `rescued_column`, the last of the columns (else None).
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
     """
@@ -172,6 +195,8 @@ class Contract:
     live_from: datetime | None = None
     history: History = "wait"
     duplicates: Duplicates = "load"
+    unknown_columns: UnknownColumns = "ignore"
+    rescued_column: str | None = None
     checks: tuple[CrossCheck, ...] = ()
     unique: tuple[str, ...] = ()
     druid: DruidLayout = DruidLayout()
@@ -188,6 +213,11 @@ class Contract:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    @property
+    def file_columns(self) -> tuple[Column, ...]:
+        """The columns that are read from a column of the file."""
+        return tuple(c for c in self.columns if c.name != self.rescued_column)
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:

@@ -6,19 +6,17 @@ the dotted path of its key. What does not: YAML and files (`adapters.contracts` 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from ingestion_pipeline.domain.contract import (
     EARLIEST_TIME,
     LATEST_TIME,
     RESERVED_PREFIX,
     Column,
-    ColumnType,
     Contract,
     CrossCheck,
     DruidLayout,
@@ -28,23 +26,19 @@ from ingestion_pipeline.domain.contract import (
     Granularity,
     History,
     NameCase,
+    RejectedRows,
     RejectPolicy,
     TimeColumn,
+    UnknownColumns,
 )
-from ingestion_pipeline.domain.contract_arguments import aware, read_check
+from ingestion_pipeline.domain.contract_arguments import aware
 from ingestion_pipeline.domain.contract_checks import CHECKS, expression_columns, expression_problem
+from ingestion_pipeline.domain.contract_columns import ColumnDocument, StrictDocument, read_columns
 from ingestion_pipeline.domain.contract_names import alike
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
-from ingestion_pipeline.domain.contract_times import format_problem, zone_problem
 
-_TIMESTAMP_FORMATS = ("epoch_s", "epoch_ms")
-_DECIMAL_DIGITS = 38
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+RESCUED_COLUMN = "rescued_data"
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 
@@ -53,48 +47,35 @@ _Moment = Annotated[datetime, AfterValidator(aware)]
 _Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
 
 
-class _File(_Document):
+class _File(StrictDocument):
     pattern: Annotated[str, StringConstraints(min_length=1, max_length=900)]
     organization: str | None = None
 
 
-class _Column(_Document):
-    type: ColumnType
-    source: str | None = None
-    aliases: list[str] = Field(default_factory=list)
-    required: bool = True
-    nullable: bool = False
-    format: str | None = None
-    timezone: str = "UTC"
-    precision: int = Field(_DECIMAL_DIGITS, ge=1, le=_DECIMAL_DIGITS)
-    scale: int = Field(9, ge=0, le=_DECIMAL_DIGITS)
-    checks: dict[str, Any] = Field(default_factory=dict)
-    description: str = ""
-
-
-class _CrossCheck(_Document):
+class _CrossCheck(StrictDocument):
     name: _Name
     expr: Annotated[str, StringConstraints(min_length=1)]
     description: str = ""
 
 
-class _Time(_Document):
+class _Time(StrictDocument):
     column: str
     min: _Moment = EARLIEST_TIME
     max: _Moment = LATEST_TIME
     keep: bool = False
 
 
-class _Druid(_Document):
+class _Druid(StrictDocument):
     segment_granularity: Granularity = "day"
 
 
-class _Reject(_Document):
+class _Reject(StrictDocument):
+    policy: RejectedRows = "quarantine"
     max_fraction: float | None = Field(None, ge=0, le=1)
     max_rows: int | None = Field(None, ge=0)
 
 
-class _Format(_Document):
+class _Format(StrictDocument):
     type: FormatType = "auto"
     case: NameCase = "ignore"
     record_path: str | None = None
@@ -107,7 +88,7 @@ class _Format(_Document):
     table: int = Field(1, ge=1)
 
 
-class ContractDocument(_Document):
+class ContractDocument(StrictDocument):
     """The whole document; the reference is `docs/reference/contract.md`."""
 
     datasource: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
@@ -119,7 +100,9 @@ class ContractDocument(_Document):
     history: History = "wait"
     duplicates: Duplicates = "load"
     partition_start: date
-    columns: dict[_Name, _Column] = Field(min_length=1)
+    columns: dict[_Name, ColumnDocument] = Field(min_length=1)
+    unknown_columns: UnknownColumns = "ignore"
+    rescued_column: _Name | None = None
     checks: list[_CrossCheck] = Field(default_factory=list)
     unique: list[str] = Field(default_factory=list)
     time: _Time
@@ -142,7 +125,14 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
     except ValidationError as error:
         return [_schema_problem(dict(details)) for details in error.errors(include_url=False)]
     problems: list[Problem] = []
-    columns = tuple(_column(name, column, problems) for name, column in document.columns.items())
+    columns = read_columns(document.columns, problems)
+    rescued = (document.rescued_column or RESCUED_COLUMN) if document.unknown_columns == "rescue" else None
+    if rescued is None and document.rescued_column is not None:
+        problems.append(
+            Problem("rescued_column", "nothing is kept there", "Write unknown_columns: rescue, or remove it.")
+        )
+    if rescued is not None:
+        columns += (Column(name=rescued, type="string", source=rescued, required=False, nullable=True),)
     contract = Contract(
         datasource=document.datasource,
         version=version,
@@ -159,6 +149,8 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         duplicates=document.duplicates,
         partition_start=document.partition_start,
         columns=columns,
+        unknown_columns=document.unknown_columns,
+        rescued_column=rescued,
         checks=tuple(_cross_check(i, check, columns, problems) for i, check in enumerate(document.checks)),
         unique=tuple(document.unique),
         time=TimeColumn(
@@ -168,7 +160,11 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
             keep=document.time.keep,
         ),
         druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
-        reject=RejectPolicy(max_fraction=document.reject.max_fraction, max_rows=document.reject.max_rows),
+        reject=RejectPolicy(
+            policy=document.reject.policy,
+            max_fraction=document.reject.max_fraction,
+            max_rows=document.reject.max_rows,
+        ),
         format=FileFormat(
             type=document.format.type,
             case=document.format.case,
@@ -219,7 +215,7 @@ def known_keys(location: list[str]) -> list[str]:
     model: type[BaseModel] = ContractDocument
     children: Mapping[str, type[BaseModel]] = {
         "files": _File,
-        "columns": _Column,
+        "columns": ColumnDocument,
         "checks": _CrossCheck,
         "time": _Time,
         "druid": _Druid,
@@ -229,45 +225,6 @@ def known_keys(location: list[str]) -> list[str]:
     if location:
         model = children.get(location[0], ContractDocument)
     return list(model.model_fields)
-
-
-def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
-    key = f"columns.{name}"
-    problems.extend(_format_problems(f"{key}.format", document))
-    if document.scale > document.precision:
-        problems.append(Problem(f"{key}.scale", f"more digits after the point than in all ({document.precision})"))
-    if problem := zone_problem(f"{key}.timezone", document.timezone):
-        problems.append(problem)
-    column = Column(
-        name=name,
-        type=document.type,
-        source=document.source if document.source is not None else name,
-        aliases=tuple(document.aliases),
-        required=document.required,
-        nullable=document.nullable,
-        format=document.format,
-        timezone=document.timezone,
-        precision=document.precision,
-        scale=document.scale,
-        description=document.description,
-    )
-    checks = [
-        read_check(f"{key}.checks.{written}", written, arguments, column, problems)
-        for written, arguments in document.checks.items()
-    ]
-    return replace(column, checks=tuple(check for check in checks if check is not None))
-
-
-def _format_problems(key: str, document: _Column) -> Iterable[Problem]:
-    if document.format is None:
-        return
-    if document.type not in {"date", "datetime"}:
-        yield Problem(key, "only dates and datetimes have a format", "Remove it.")
-    elif document.format not in _TIMESTAMP_FORMATS:
-        if problem := format_problem(key, document.format, document.type):
-            yield problem
-    elif document.type == "date":
-        yield Problem(key, f"'{document.format}' needs type datetime")
 
 
 def _cross_check(index: int, document: _CrossCheck, columns: tuple[Column, ...], problems: list[Problem]) -> CrossCheck:
@@ -309,6 +266,10 @@ def _problems_between(contract: Contract) -> Iterable[Problem]:
             yield Problem("time.column", f"'{column.name}' may be absent", "The time column is required in every row.")
     if contract.time.min >= contract.time.max:
         yield Problem("time.max", "it is not after time.min")
+    if contract.reject.policy == "reject_file":
+        for key in ("max_fraction", "max_rows"):
+            if getattr(contract.reject, key) is not None:
+                yield Problem(f"reject.{key}", "with policy reject_file no row may be rejected", "Remove one of them.")
     yield from _problems_of_format(contract.format)
 
 
@@ -330,10 +291,15 @@ def _problems_of_format(format_: FileFormat) -> Iterable[Problem]:
 def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:
     lowered: dict[str, str] = {}
     for column in contract.columns:
+        key = "rescued_column" if column.name == contract.rescued_column else f"columns.{column.name}"
         if column.name.startswith(RESERVED_PREFIX):
-            yield Problem(f"columns.{column.name}", f"names that begin with '{RESERVED_PREFIX}' belong to the system")
-        if (other := lowered.setdefault(column.name.lower(), column.name)) != column.name:
-            yield Problem(f"columns.{column.name}", f"differs from '{other}' in upper and lower case only")
+            yield Problem(key, f"names that begin with '{RESERVED_PREFIX}' belong to the system")
+        if (other := lowered.get(column.name.lower())) is not None:
+            hint = "Name another one." if key == "rescued_column" else ""
+            yield Problem(
+                key, f"'{column.name}' differs from the column '{other}' in upper and lower case at most", hint
+            )
+        lowered.setdefault(column.name.lower(), column.name)
     yield from _source_problems(contract)
     rules = [check.name for check in contract.checks]
     for position, name in enumerate(rules):
@@ -344,7 +310,7 @@ def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:
 def _source_problems(contract: Contract) -> Iterable[Problem]:
     """Names in the file that two columns would read, or that one has twice."""
     seen: dict[str, tuple[str, str]] = {}
-    for column in contract.columns:
+    for column in contract.file_columns:
         for position, name in enumerate((column.source, *column.aliases)):
             key = f"columns.{column.name}." + (f"aliases.{position - 1}" if position else "source")
             same = name if contract.format.case == "exact" else alike(name)

@@ -5,8 +5,9 @@ the names (`formats`).
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Self
 
-from ingestion_pipeline.domain.contract import Column, NameCase
+from ingestion_pipeline.domain.contract import Column, Contract, NameCase, UnknownColumns
 
 
 class AmbiguousNames(Exception):
@@ -23,13 +24,32 @@ class AmbiguousNames(Exception):
 
 
 class ColumnNames:
-    """The names under which a file may have the columns of a contract."""
+    """The names under which a file may have the columns of a contract.
 
-    def __init__(self, columns: Sequence[Column], case: NameCase) -> None:
-        self.columns = columns
-        self.has_aliases = any(column.aliases for column in columns)
+    Attributes:
+        unknown: What becomes of other columns, and in which one they are `rescued`.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        case: NameCase = "ignore",
+        unknown: UnknownColumns = "ignore",
+        rescued: str | None = None,
+    ) -> None:
+        self.columns, self.unknown, self.rescued = columns, unknown, rescued
         self._exact = {name: n for n, column in enumerate(columns) for name in (column.source, *column.aliases)}
         self._alike = {alike(name): n for name, n in self._exact.items()} if case == "ignore" else {}
+
+    @classmethod
+    def of(cls, contract: Contract) -> Self:
+        """The names of a contract's columns."""
+        return cls(contract.file_columns, contract.format.case, contract.unknown_columns, contract.rescued_column)
+
+    @property
+    def are_plain(self) -> bool:
+        """A file has a column under its own name or not at all, and its other columns are left out."""
+        return len(self._exact) == len(self.columns) and not self._alike and self.unknown == "ignore"
 
     def fits(self, name: str) -> int | None:
         """The position of the column that a name could mean; None: of none."""

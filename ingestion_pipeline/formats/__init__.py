@@ -43,7 +43,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     if compression is not None:
         refuse_nested(head, compression)
     options = contract.format if contract else FileFormat(header=None, table=table)
-    names = ColumnNames(contract.columns, contract.format.case) if contract else None
+    names = ColumnNames.of(contract) if contract else None
     wanted = options.type
     if wanted == "parquet" or (wanted == "auto" and is_parquet(head)):
         from ingestion_pipeline.formats.parquet import ParquetReader

@@ -3,7 +3,7 @@
 What belongs here: headers to names, and what a header may lack. What does not: finding the header (`layout`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ingestion_pipeline.domain.contract import Column
 from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
@@ -13,6 +13,7 @@ from ingestion_pipeline.formats.base import FormatFacts
 UNUSED = "\0"  # marks columns of the file that the contract does not name
 # A header goes into reports and errors whole, unless it is longer than this many names of this many characters.
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 200
+_LISTED_CHARACTERS, _WARNED_CHARACTERS = 2000, 300
 
 
 def names_without_contract(header: Sequence[str], width: int) -> list[str]:
@@ -65,9 +66,8 @@ def names_by_contract(header: Sequence[str], names: ColumnNames, facts: FormatFa
             details={"header": shown(header), "columns": len(header), "missing": missing},
         )
     own_names = {name: names.columns[position].name for position, name in matched.items()}
-    unknown = [name for name in header if name not in own_names]
-    if unknown:
-        facts.warnings.append(f"Columns that the contract does not name were left out: {', '.join(unknown)[:300]}.")
+    judge_unknown([name for name in header if name not in own_names], names, facts)
+    tell_missing(set(matched), names, facts)
     return [own_names.get(name, f"{UNUSED}{position}") for position, name in enumerate(header)]
 
 
@@ -91,6 +91,42 @@ def matched_names(header: Sequence[str], names: ColumnNames, facts: FormatFacts)
     if warning := names.warning(matched):
         facts.warnings.append(warning)
     return matched
+
+
+def judge_unknown(
+    unknown: Sequence[str], names: ColumnNames, facts: FormatFacts, *, what: str = "Columns", more: bool = False
+) -> None:
+    """Tell of columns that the contract does not name.
+
+    Args:
+        more: There are others.
+
+    Raises:
+        UnreadableFile: It says that a file must have none.
+    """
+    if not unknown:
+        return
+    listed = ", ".join(name or "(without a name)" for name in unknown)
+    if names.unknown == "fail":
+        raise UnreadableFile(
+            f"{what} that the contract does not name: {_cut(listed, _LISTED_CHARACTERS, more)}.",
+            hint="Leave them out, name them in the contract, or set unknown_columns there to ignore or rescue.",
+            details={"unknown": shown(unknown)},
+        )
+    became = "were left out" if names.rescued is None else f"were kept as JSON in {names.rescued}"
+    facts.warnings.append(f"{what} that the contract does not name {became}: {_cut(listed, _WARNED_CHARACTERS, more)}.")
+
+
+def tell_missing(found: Collection[int], names: ColumnNames, facts: FormatFacts) -> None:
+    """Tell of columns that the file need not have, and has not."""
+    missing = [column.name for position, column in enumerate(names.columns) if position not in found]
+    if missing:
+        listed = _cut(", ".join(missing), _WARNED_CHARACTERS, False)
+        facts.warnings.append(f"Columns that the file does not have are null: {listed}.")
+
+
+def _cut(listed: str, characters: int, more: bool) -> str:
+    return listed[:characters] + (" and more" if more or len(listed) > characters else "")
 
 
 def shown(header: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ record ends (`records`), encodings (`text`), what a cell may hold (`stages.valid
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from ingestion_pipeline.formats.records import (
     parse_record,
     split_block,
 )
+from ingestion_pipeline.formats.rescued import json_objects, json_values
 from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
 from ingestion_pipeline.formats.text import MAX_LINE_BYTES, UPLOAD_HINT, first_bytes, line_blocks, undecodable
 
@@ -91,7 +93,9 @@ class DelimitedReader:
         self._blocks = ahead(_with_last(lines))
         self._names = begin.names
         self._first_rows: list[tuple[str | None, ...]] = []
-        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED)]
+        self._rescued = names.rescued if names is not None else None
+        self._unknown = _unknown_columns(begin) if self._rescued is not None else {}
+        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED) or name in self._unknown]
         facts.format = "delimited text"
         facts.delimiter, facts.quote, facts.escape = self._dialect.delimiter, self._dialect.quote, self._dialect.escape
         facts.header, facts.columns = shown(begin.header), len(begin.header) or len(begin.names)
@@ -105,6 +109,15 @@ class DelimitedReader:
 
     def chunks(self) -> Iterator[RowChunk]:
         """The rows; see `RowReader.chunks`."""
+        return map(self._with_rescued, self._chunks()) if self._rescued is not None else self._chunks()
+
+    def _with_rescued(self, chunk: RowChunk) -> RowChunk:
+        """The columns that the contract does not name, as one of JSON."""
+        members = [(label, json_values(chunk.cells[name])) for name, label in self._unknown.items()]
+        objects = json_objects(members, chunk.cells.height).alias(self._rescued or "")
+        return replace(chunk, cells=chunk.cells.drop(self._unknown).with_columns(objects))
+
+    def _chunks(self) -> Iterator[RowChunk]:
         line, blank_lines = 1 + self._skip_lines, 0
         pending, after_blank = b"", False
         for data, final in self._blocks:
@@ -258,6 +271,12 @@ class _Begin(NamedTuple):
     characters: int
     lines: int
     preamble: list[str]
+
+
+def _unknown_columns(begin: _Begin) -> dict[str, str]:
+    """The marked names of columns that the contract does not name, each with the one that tells it in a report."""
+    labels = names_without_contract(begin.header, len(begin.names))
+    return {name: label for name, label in zip(begin.names, labels, strict=True) if name.startswith(UNUSED)}
 
 
 def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, whole: bool) -> _Begin:

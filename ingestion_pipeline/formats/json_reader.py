@@ -14,6 +14,7 @@ from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
+from ingestion_pipeline.formats.columns import judge_unknown, tell_missing
 from ingestion_pipeline.formats.json_head import JsonKind
 from ingestion_pipeline.formats.json_records import JsonTables
 from ingestion_pipeline.formats.json_scan import JsonDocument
@@ -88,12 +89,18 @@ class JsonReader:
             self.facts.warnings.append(f"{self._blank_lines} blank lines were skipped.")
         if warning := self._names.warning(self._tables.matched):
             self.facts.warnings.append(warning)
-        if unknown := self._tables.unknown_keys():
-            listed = ", ".join(unknown)[:_SHOWN_CHARACTERS] + (" and more" if self._tables.more_keys else "")
-            self.facts.warnings.append(f"Keys that the contract does not name were left out: {listed}.")
+        self._judge_unknown()
+        if self._required_are_there:
+            tell_missing(self._tables.matched, self._names, self.facts)
+
+    def _judge_unknown(self) -> None:
+        tables = self._tables
+        judge_unknown(list(tables.unknown), self._names, self.facts, what="Keys", more=tables.more_keys)
 
     def _chunk(self, stretch: _Stretch) -> RowChunk:
         table = self._tables.table(stretch.texts)
+        if self._names.unknown == "fail":
+            self._judge_unknown()
         if table.cells.height and not self._required_are_there:
             self._require()
             self._required_are_there = True

@@ -226,6 +226,16 @@ class _Validation:
                 ),
                 report,
             )
+        if policy.policy == "reject_file" and report.rows_rejected:
+            raise _with_report(
+                TooManyRejects(
+                    f"'{self._name}': {report.rows_rejected} of {report.rows_read} rows were rejected, "
+                    f"and the contract takes a file whole or not at all{self._worst_rule()}.",
+                    hint="Correct the rows and send the file again; reject.policy: quarantine would load the others.",
+                    details=details,
+                ),
+                report,
+            )
         over_rows = policy.max_rows is not None and report.rows_rejected > policy.max_rows
         over_fraction = policy.max_fraction is not None and report.rejected_fraction > policy.max_fraction
         if over_rows or over_fraction:
