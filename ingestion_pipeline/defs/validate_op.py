@@ -186,7 +186,11 @@ def _go_on(job: Job, report: "ValidationReport", contract: Contract, ledger: Led
             lease_of(job),
             Outcome.EMPTY,
             rows_queryable=0,
-            summary="The file has a header and no rows.",
+            summary=(
+                f"All {report.rows_filtered} rows are of those that the contract's filter leaves out."
+                if report.rows_filtered
+                else "The file has a header and no rows."
+            ),
             details={},
             now=now(),
         )

@@ -60,6 +60,8 @@ class Column:
         name: Its name in Druid.
         source: Its name in the file: a header's, a key's, or keys with dots between them that lead into nested objects.
         aliases: Further names that it may have there.
+        expr: SQL over other columns that it is computed by; None: it is read from the file.
+        inputs: The columns that `expr` reads.
         required: The header must have it; otherwise an absent column is all null.
         nullable: A row may leave it empty.
         formats: How dates or datetimes are written (strftime), `epoch_s`, `epoch_ms`; the first that reads a cell
@@ -76,6 +78,8 @@ class Column:
     type: ColumnType
     source: str
     aliases: tuple[str, ...] = ()
+    expr: str | None = None
+    inputs: tuple[str, ...] = ()
     required: bool = True
     nullable: bool = False
     formats: tuple[str, ...] = ()
@@ -179,6 +183,7 @@ class Contract:
         unknown_columns: What becomes of columns of a file that the contract does not name: they are left out, the file
             fails, or they are kept together as JSON in `rescued_column`, the last of the columns (else None).
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
+        filter: An SQL condition; rows where it is false are left out before they are judged. None: no such rule.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
     """
 
@@ -198,6 +203,7 @@ class Contract:
     unknown_columns: UnknownColumns = "ignore"
     rescued_column: str | None = None
     checks: tuple[CrossCheck, ...] = ()
+    filter: str | None = None
     unique: tuple[str, ...] = ()
     druid: DruidLayout = DruidLayout()
     reject: RejectPolicy = RejectPolicy()
@@ -217,7 +223,12 @@ class Contract:
     @property
     def file_columns(self) -> tuple[Column, ...]:
         """The columns that are read from a column of the file."""
-        return tuple(c for c in self.columns if c.name != self.rescued_column)
+        return tuple(c for c in self.columns if c.expr is None and c.name != self.rescued_column)
+
+    @property
+    def derived_columns(self) -> tuple[Column, ...]:
+        """The columns that are computed from others; one may read those before it."""
+        return tuple(c for c in self.columns if c.expr is not None)
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:

@@ -4,7 +4,7 @@ What belongs here: what can be said of one column by itself. What does not: keys
 columns (`contract_document`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from ingestion_pipeline.domain.contract import FALSE_WORDS, TRUE_WORDS, Column, 
 from ingestion_pipeline.domain.contract_arguments import read_check
 from ingestion_pipeline.domain.contract_numbers import DECIMAL_MARKS, NUMBERS, THOUSANDS_MARKS
 from ingestion_pipeline.domain.contract_problems import Problem
+from ingestion_pipeline.domain.contract_sql import can_become, read_sql
 from ingestion_pipeline.domain.contract_times import format_problem, zone_problem
 
 _TIMESTAMP_FORMATS = ("epoch_s", "epoch_ms")
@@ -23,6 +24,9 @@ _DECIMAL_DIGITS = 38
 def as_list(value: object) -> object:
     """One entry for a list of one."""
     return value if isinstance(value, list) or value is None else [value]
+
+
+_OneOrMany = Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])]
 
 
 class StrictDocument(BaseModel):
@@ -37,9 +41,12 @@ class ColumnDocument(StrictDocument):
     type: ColumnType
     source: str | None = None
     aliases: list[str] = Field(default_factory=list)
+    expr: str | None = Field(None, min_length=1)
     required: bool = True
     nullable: bool = False
-    format: Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])] = Field(default_factory=list)
+    format: Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])] = Field(
+        default_factory=list
+    )
     timezone: str = "UTC"
     precision: int = Field(_DECIMAL_DIGITS, ge=1, le=_DECIMAL_DIGITS)
     scale: int = Field(9, ge=0, le=_DECIMAL_DIGITS)
@@ -54,7 +61,13 @@ class ColumnDocument(StrictDocument):
 
 def read_columns(documents: Mapping[str, ColumnDocument], problems: list[Problem]) -> tuple[Column, ...]:
     """The columns; what is wrong with them is added to `problems`."""
-    return tuple(_column(name, document, problems) for name, document in documents.items())
+    columns = [_column(name, document, problems) for name, document in documents.items()]
+    readable = [column for column in columns if column.expr is None]
+    for position, column in enumerate(columns):
+        if column.expr is not None:
+            columns[position] = _derived(column, documents[column.name], readable, problems)
+            readable.append(column)
+    return tuple(columns)
 
 
 def _column(name: str, document: ColumnDocument, problems: list[Problem]) -> Column:
@@ -71,6 +84,7 @@ def _column(name: str, document: ColumnDocument, problems: list[Problem]) -> Col
         type=document.type,
         source=document.source if document.source is not None else name,
         aliases=tuple(document.aliases),
+        expr=document.expr,
         required=document.required,
         nullable=document.nullable,
         formats=tuple(document.format),
@@ -89,6 +103,22 @@ def _column(name: str, document: ColumnDocument, problems: list[Problem]) -> Col
         for written, arguments in document.checks.items()
     ]
     return replace(column, checks=tuple(check for check in checks if check is not None))
+
+
+def _derived(column: Column, document: ColumnDocument, readable: Sequence[Column], problems: list[Problem]) -> Column:
+    """A computed column with the columns that it reads: those of the file, and computed ones that stand before it."""
+    key = f"columns.{column.name}"
+    problems.extend(
+        Problem(f"{key}.{name}", "a column with an expr is not read from the file", "Remove one of them.")
+        for name in ("source", "aliases", "required")
+        if name in document.model_fields_set
+    )
+    assert column.expr is not None
+    found = read_sql(f"{key}.expr", column.expr, readable, problems)
+    if found is not None and not can_become(found.type, column.type):
+        message = f"it is {found.type}, which cannot become {column.type}"
+        problems.append(Problem(f"{key}.expr", message, "Use CAST, or another type."))
+    return replace(column, inputs=found.columns if found else ())
 
 
 def _mark_problems(key: str, document: ColumnDocument) -> Iterable[Problem]:

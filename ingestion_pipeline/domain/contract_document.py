@@ -32,11 +32,12 @@ from ingestion_pipeline.domain.contract import (
     UnknownColumns,
 )
 from ingestion_pipeline.domain.contract_arguments import aware
-from ingestion_pipeline.domain.contract_checks import CHECKS, expression_columns, expression_problem
+from ingestion_pipeline.domain.contract_checks import CHECKS
 from ingestion_pipeline.domain.contract_columns import ColumnDocument, StrictDocument, read_columns
 from ingestion_pipeline.domain.contract_names import alike
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
+from ingestion_pipeline.domain.contract_sql import read_condition
 
 RESCUED_COLUMN = "rescued_data"
 
@@ -104,6 +105,7 @@ class ContractDocument(StrictDocument):
     unknown_columns: UnknownColumns = "ignore"
     rescued_column: _Name | None = None
     checks: list[_CrossCheck] = Field(default_factory=list)
+    filter: str | None = Field(None, min_length=1)
     unique: list[str] = Field(default_factory=list)
     time: _Time
     druid: _Druid = _Druid()
@@ -152,6 +154,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         unknown_columns=document.unknown_columns,
         rescued_column=rescued,
         checks=tuple(_cross_check(i, check, columns, problems) for i, check in enumerate(document.checks)),
+        filter=document.filter,
         unique=tuple(document.unique),
         time=TimeColumn(
             column=document.time.column,
@@ -178,6 +181,8 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
             table=document.format.table,
         ),
     )
+    if document.filter is not None:
+        read_condition("filter", document.filter, columns, problems)
     problems.extend(_problems_between(contract))
     return problems or contract
 
@@ -228,20 +233,7 @@ def known_keys(location: list[str]) -> list[str]:
 
 
 def _cross_check(index: int, document: _CrossCheck, columns: tuple[Column, ...], problems: list[Problem]) -> CrossCheck:
-    key = f"checks.{index}.expr"
-    names = [column.name for column in columns]
-    used: tuple[str, ...] = ()
-    try:
-        used = expression_columns(document.expr)
-    except ValueError as error:
-        problems.append(Problem(key, f"not an SQL condition: {error}"))
-    unknown = [name for name in used if name not in names]
-    if unknown:
-        problems.append(Problem(key, f"there is no column '{unknown[0]}'", suggestion(unknown[0], names)))
-    elif used and (problem := expression_problem(document.expr, columns)):
-        problems.append(Problem(key, f"it cannot be computed: {problem}"))
-    elif not used and not any(p.key == key for p in problems):
-        problems.append(Problem(key, "it reads no column"))
+    used = read_condition(f"checks.{index}.expr", document.expr, columns, problems)
     return CrossCheck(name=document.name, expr=document.expr, columns=used, description=document.description)
 
 

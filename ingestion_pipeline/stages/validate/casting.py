@@ -112,7 +112,7 @@ def _iso_datetimes(cells: pl.Series, timezone: str) -> Iterator[pl.Series]:
     for form in _ISO_WITHOUT_ZONE:
         yield _parsed(cells, form, timezone)
     days = cells.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    yield _in_utc(days, timezone)
+    yield in_utc(days, timezone)
 
 
 def _of_four_digit_years(typed: pl.Series, cells: pl.Series) -> pl.Series:
@@ -126,10 +126,11 @@ def _parsed(cells: pl.Series, form: str, zone: str | None) -> pl.Series:
     """Cells written in one form, in UTC; `zone` None: the form has an offset."""
     if zone is None:
         return cells.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
-    return _in_utc(cells.str.to_datetime(form, time_unit="us", strict=False), zone)
+    return in_utc(cells.str.to_datetime(form, time_unit="us", strict=False), zone)
 
 
-def _in_utc(local: pl.Series, zone: str) -> pl.Series:
+def in_utc(local: pl.Series, zone: str) -> pl.Series:
+    """Moments without a zone, taken for those of one."""
     # An hour that the clock shows twice or skips is no moment: null, and so a row of the wrong type.
     placed = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     return placed if zone == "UTC" else placed.dt.convert_time_zone("UTC")

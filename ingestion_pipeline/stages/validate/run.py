@@ -19,6 +19,7 @@ from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
+from ingestion_pipeline.stages.validate.derived import with_derived, without_filtered
 from ingestion_pipeline.stages.validate.rejects import rejected_rows
 from ingestion_pipeline.stages.validate.report import (
     MAX_FIRST_ERRORS,
@@ -86,6 +87,8 @@ class _Validation:
         self._stored = iter(chunks)
         self._hash = hashlib.sha256()
         self._rules = compile_rules(contract)
+        self._read_columns = [column for column in contract.columns if column.expr is None]
+        self._derived = bool(contract.derived_columns)
         self._rule_counts: Counter[tuple[str, str]] = Counter()
         self._time_chunks: set[datetime] = set()
         self._parts = 0
@@ -139,14 +142,20 @@ class _Validation:
                 return
 
     def _check(self, chunk: RowChunk, keys: UniqueKeys | None) -> None:
-        typed, violations = type_cells(chunk.cells, self._contract.columns)
+        read_rows = chunk.cells.height + len(chunk.malformed)
+        typed, violations = type_cells(chunk.cells, self._read_columns)
+        if self._derived:
+            chunk, typed, violations = with_derived(chunk, typed, violations, self._contract)
+        if self._contract.filter is not None:
+            chunk, typed, violations = without_filtered(chunk, typed, violations, self._contract.filter)
         violations += violations_of(self._rules, typed)
         if keys is not None and (repeats := self._repeats(typed, chunk.lines, any_of(violations), keys)):
             violations.append(repeats)
         rejected = any_of(violations)
         accepted = typed if rejected is None else typed.filter(~rejected)
         bad = typed.height - accepted.height + len(chunk.malformed)
-        self.report.rows_read += typed.height + len(chunk.malformed)
+        self.report.rows_read += read_rows
+        self.report.rows_filtered += read_rows - typed.height - len(chunk.malformed)
         self.report.rows_rejected += bad
         for entries in rejected_rows(chunk, violations) if bad else ():
             self._reject(entries)
@@ -217,10 +226,12 @@ class _Validation:
         report, policy = self.report, self._contract.reject
         assert report.rows_read == report.rows_accepted + report.rows_rejected + report.rows_filtered
         details = {"rows_read": report.rows_read, "rows_rejected": report.rows_rejected}
-        if report.rows_read and not report.rows_accepted:
+        if report.rows_rejected and not report.rows_accepted:
+            others = f", the other {report.rows_filtered} filtered" if report.rows_filtered else ""
+            which = report.rows_rejected if others else f"all {report.rows_rejected}"
             raise _with_report(
                 NoAcceptedRows(
-                    f"'{self._name}': all {report.rows_read} rows were rejected{self._worst_rule()}.",
+                    f"'{self._name}': {which} rows were rejected{others}{self._worst_rule()}.",
                     hint="Correct the rows, or the contract if it asks for too much.",
                     details=details,
                 ),
