@@ -111,6 +111,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
 
     Raises:
         FileError: The file cannot be loaded; what could be said about its rows is in the ledger.
+        ContractError: The contract's module or an expression of it failed on its rows.
     """
     from ingestion_pipeline.stages.validate import validate as validate_rows
 
@@ -124,7 +125,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
 
     with ExitStack() as stack:
         sink = BucketSink(bucket, base, stack)
-        error: FileError | None = None
+        error: FileError | ContractError | None = None
         report: ValidationReport | None
         try:
             report = validate_rows(
@@ -135,7 +136,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
                 progress=progress,
             )
             sink.finish()
-        except FileError as raised:
+        except (FileError, ContractError) as raised:
             error, report = raised, getattr(raised, "report", None)
     heart.check([job.job_id])
     staged = None

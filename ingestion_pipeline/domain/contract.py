@@ -171,12 +171,20 @@ class FileFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleSource:
+    """The text of the Python module beside a contract; it is run where rows are validated, nowhere else."""
+
+    path: Path
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
     """Everything the system knows about one datasource.
 
     Attributes:
         datasource: `[a-z][a-z0-9_]*`; also the name of the Dagster asset and of the Druid datasource.
-        version: First 12 hex digits of the SHA-256 of the file's bytes.
+        version: First 12 hex digits of the SHA-256 of the file's bytes, and of the module's.
         files: What it claims in the bucket; the first is always the built-in upload pattern.
         live_from: Objects last modified earlier wait for a backfill; None: when the contract was first seen.
         partition_start: The first partition day.
@@ -197,6 +205,7 @@ class Contract:
     owners: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    module: ModuleSource | None = None
     live_from: datetime | None = None
     history: History = "wait"
     duplicates: Duplicates = "load"

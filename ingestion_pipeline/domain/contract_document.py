@@ -25,6 +25,7 @@ from ingestion_pipeline.domain.contract import (
     FormatType,
     Granularity,
     History,
+    ModuleSource,
     NameCase,
     RejectedRows,
     RejectPolicy,
@@ -39,6 +40,7 @@ from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_pro
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
 from ingestion_pipeline.domain.contract_sql import read_condition
 
+MODULE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
 RESCUED_COLUMN = "rescued_data"
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
@@ -101,6 +103,7 @@ class ContractDocument(StrictDocument):
     history: History = "wait"
     duplicates: Duplicates = "load"
     partition_start: date
+    module: Annotated[str, StringConstraints(pattern=MODULE_PATTERN)] | None = None
     columns: dict[_Name, ColumnDocument] = Field(min_length=1)
     unknown_columns: UnknownColumns = "ignore"
     rescued_column: _Name | None = None
@@ -113,12 +116,15 @@ class ContractDocument(StrictDocument):
     format: _Format = _Format()
 
 
-def read_document(data: object, *, version: str, path: Path | None = None) -> Contract | list[Problem]:
+def read_document(
+    data: object, *, version: str, path: Path | None = None, module: ModuleSource | None = None
+) -> Contract | list[Problem]:
     """Turn a parsed document into a contract, or list everything that is wrong with it.
 
     Args:
         data: What a YAML parser gave.
         version: See `Contract.version`.
+        module: The one that it names.
     """
     if not isinstance(data, Mapping):
         return [Problem("", "the file is not a mapping of keys", "Begin with 'datasource: …'.")]
@@ -139,6 +145,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         datasource=document.datasource,
         version=version,
         path=path,
+        module=module,
         description=document.description.strip(),
         owners=tuple(document.owners),
         tags=document.tags,

@@ -19,6 +19,7 @@ from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
+from ingestion_pipeline.stages.validate.contract_module import ContractModule
 from ingestion_pipeline.stages.validate.derived import with_derived, without_filtered
 from ingestion_pipeline.stages.validate.rejects import rejected_rows
 from ingestion_pipeline.stages.validate.report import (
@@ -70,6 +71,7 @@ def validate(
         NoAcceptedRows: Rows, but no good one. Everything is in the sink.
         TooManyRejects: More than the contract's `reject` allows. Everything is in the sink.
             All three have the report so far as `report`.
+        ContractError: The contract's module or an expression of it failed.
     """
     return _Validation(chunks, contract, name, sink, progress).run(chunk_bytes)
 
@@ -88,6 +90,7 @@ class _Validation:
         self._hash = hashlib.sha256()
         self._rules = compile_rules(contract)
         self._read_columns = [column for column in contract.columns if column.expr is None]
+        self._module = ContractModule(contract) if contract.module is not None else None
         self._derived = bool(contract.derived_columns)
         self._rule_counts: Counter[tuple[str, str]] = Counter()
         self._time_chunks: set[datetime] = set()
@@ -149,6 +152,8 @@ class _Validation:
         if self._contract.filter is not None:
             chunk, typed, violations = without_filtered(chunk, typed, violations, self._contract.filter)
         violations += violations_of(self._rules, typed)
+        if self._module is not None:
+            violations += self._module.violations(typed, any_of(violations))
         if keys is not None and (repeats := self._repeats(typed, chunk.lines, any_of(violations), keys)):
             violations.append(repeats)
         rejected = any_of(violations)
@@ -159,6 +164,10 @@ class _Validation:
         self.report.rows_rejected += bad
         for entries in rejected_rows(chunk, violations) if bad else ():
             self._reject(entries)
+        if self._module is not None and accepted.height:
+            height = accepted.height
+            accepted = self._module.transformed(accepted, self._rules)
+            self.report.rows_filtered += height - accepted.height
         if accepted.height:
             self._accept(accepted)
 
