@@ -8,8 +8,9 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 import polars.selectors as cs
@@ -35,7 +36,9 @@ from ingestion_pipeline.stages.validate.rules import (
     type_cells,
     violations_of,
 )
-from ingestion_pipeline.stages.validate.uniqueness import UniqueKeys
+
+if TYPE_CHECKING:
+    from ingestion_pipeline.stages.validate.uniqueness import UniqueKeys
 
 _DRAIN_BYTES = 64 * 1024 * 1024
 _TRUNCATION = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
@@ -111,7 +114,7 @@ class _Validation:
     def _read(self, chunk_bytes: int) -> None:
         reader = open_rows(self._hashed(), contract=self._contract, chunk_bytes=chunk_bytes)
         self._facts = reader.facts
-        with UniqueKeys() if self._contract.unique else nullcontext() as keys:
+        with _unique_keys(self._contract) as keys:
             for chunk in reader.chunks():
                 self._check(chunk, keys)
                 self._progress(
@@ -138,7 +141,7 @@ class _Validation:
             if rest > _DRAIN_BYTES:
                 return
 
-    def _check(self, chunk: RowChunk, keys: UniqueKeys | None) -> None:
+    def _check(self, chunk: RowChunk, keys: "UniqueKeys | None") -> None:
         typed, violations = type_cells(chunk.cells, self._contract.columns)
         violations += violations_of(self._rules, typed)
         if keys is not None and (repeats := self._repeats(typed, chunk.lines, any_of(violations), keys)):
@@ -154,7 +157,7 @@ class _Validation:
             self._accept(accepted)
 
     def _repeats(
-        self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: UniqueKeys
+        self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: "UniqueKeys"
     ) -> Violation | None:
         """Rows that repeat the key of an earlier good row: a rejected row is not loaded, so it claims no key."""
         own = typed.select(self._contract.unique)
@@ -246,6 +249,14 @@ class _Validation:
         worst = self.report.rule_counts[0]
         where = f" of {worst['column']}" if worst["column"] else ""
         return f", most by the rule {worst['rule']}{where}"
+
+
+def _unique_keys(contract: Contract) -> AbstractContextManager["UniqueKeys | None"]:
+    if not contract.unique:
+        return nullcontext()
+    from ingestion_pipeline.stages.validate.uniqueness import UniqueKeys  # numpy, for those who need it
+
+    return UniqueKeys()
 
 
 def _shown(text: pl.Expr) -> pl.Expr:
