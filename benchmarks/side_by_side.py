@@ -9,21 +9,26 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
+from obstore.exceptions import BaseError
 
 from benchmarks.common import Bench, say, table
 from benchmarks.contenders.task import Task
+from ingestion_pipeline.errors import S3Unavailable
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[1]
 PEERS_PYTHON = ROOT / ".venv-peers/bin/python"
 _LOOK_SECONDS = 0.05
+_UPLOADS = 5
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,21 @@ PEERS = (
     Contender("pandas_pandera", "pandas + Pandera in chunks"),
     Contender("dlt_contract", "dlt, typed columns, discard_row"),
 )
+
+
+def upload(bench: Bench, write: Callable[..., T], *keys: str) -> T:
+    """Let `write` fill objects; once more when the server, busy as it may be, lost one of its parts."""
+    for _ in range(_UPLOADS - 1):
+        try:
+            return _uploaded(bench, write, keys)
+        except (BaseError, S3Unavailable) as error:
+            say(f"  Once more: {str(error).splitlines()[0][:100]}")
+    return _uploaded(bench, write, keys)
+
+
+def _uploaded(bench: Bench, write: Callable[..., T], keys: Sequence[str]) -> T:
+    with ExitStack() as stack:
+        return write(*(stack.enter_context(bench.bucket.writer(key)) for key in keys))
 
 
 def task_of(bench: Bench, *, source: str, target: str, contract: Path, profile: bool = False) -> Task:

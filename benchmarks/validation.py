@@ -15,6 +15,7 @@ How to run (only the S3 server is started)::
 
     python -m benchmarks.validation                      the 31 MB file, a minute
     make bench-peers                                     an environment for the peers, once
+    python -m benchmarks.validation --peers duckdb pandas
     python -m benchmarks.validation --copies 20          621 MB, 6.7 million rows
     python -m benchmarks.validation --profile            and where our time goes
 
@@ -29,7 +30,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.common import Bench, month_files, run, running_stack, say, summary, year_file
-from benchmarks.side_by_side import BARE, OURS, PEERS, Contender, compare, middle, perform, task_of
+from benchmarks.side_by_side import BARE, OURS, PEERS, Contender, compare, middle, perform, task_of, upload
 from benchmarks.validation_files import Error, write_contract, write_years
 from ingestion_pipeline.stages.validate import REJECTED_SCHEMA
 
@@ -50,11 +51,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         year = year_file(directory, month_files(directory))
         contract = directory / "flights.yaml"
         write_contract(bench.settings.contracts_dir / "flights.yaml", contract, arguments.copies)
-        with bench.bucket.writer(CLEAN) as clean, bench.bucket.writer(PLANTED) as planted:
-            errors = write_years(year, arguments.copies, clean, planted=planted)
+        errors = upload(
+            bench, lambda clean, planted: write_years(year, arguments.copies, clean, planted=planted), CLEAN, PLANTED
+        )
         size = bench.bucket.head(CLEAN).size_bytes
         say(f"{size / 1e6:,.0f} MB in the bucket; {arguments.repetitions} repetitions, the contenders take turns.")
-        peers = () if arguments.without_peers else PEERS
+        peers = [peer for peer in PEERS if peer.module.split("_")[0] in arguments.peers]
         results: dict[str, Results] = {CLEAN: {}, PLANTED: {}}
         for number in range(arguments.repetitions):
             for source, contenders in ((CLEAN, (BARE, OURS)), (PLANTED, (OURS,))):
@@ -112,10 +114,8 @@ def report(results: dict[str, Results], size: int, errors: set[Error], found: se
     return {
         "rows": rows,
         "size_bytes": size,
-        **{
-            which: {c.module: summary([run["seconds"] for run in runs if "seconds" in run] or [0]) for c, runs in of.items()}
-            for which, of in (("clean", results[CLEAN]), ("planted", results[PLANTED]))
-        },
+        "clean": {c.module: _summary(runs) for c, runs in results[CLEAN].items()},
+        "planted": {c.module: _summary(runs) for c, runs in results[PLANTED].items()},
         "ratios": ratios,
         "missed": missed,
         "invented": invented,
@@ -124,10 +124,18 @@ def report(results: dict[str, Results], size: int, errors: set[Error], found: se
     }
 
 
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    good = [run for run in runs if "failed" not in run]
+    if not good:
+        return {"failed": runs[0]["failed"]}
+    return summary([run["seconds"] for run in good]) | {"peak_bytes": max(run["peak_bytes"] for run in good)}
+
+
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--copies", type=int, default=1, help="how often the year is in the file")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--without-peers", action="store_true", help="only bare Polars and ours")
+    names = [peer.module.split("_")[0] for peer in PEERS]
+    parser.add_argument("--peers", nargs="*", choices=names, default=names, help="dlt takes minutes for each 31 MB")
     parser.add_argument("--profile", action="store_true", help="one more run of ours under cProfile")
 
 

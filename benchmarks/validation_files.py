@@ -16,8 +16,8 @@ from typing import BinaryIO, NamedTuple
 import polars as pl
 import yaml
 
-from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.adapters.contracts import load_contract
+from ingestion_pipeline.domain.contract import Contract
 
 FIRST_YEAR = 2013
 PLANTED_FRACTION = 0.01

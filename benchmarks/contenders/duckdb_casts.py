@@ -15,10 +15,27 @@ TYPES = {
     **dict.fromkeys(("carrier", "tailnum", "origin", "dest"), "VARCHAR"),
     "time_hour": "TIMESTAMP",
 }
-COLUMNS = (
-    "year month day dep_time sched_dep_time dep_delay arr_time sched_arr_time arr_delay carrier flight tailnum origin "
-    "dest air_time distance hour minute time_hour"
-).split()
+COLUMNS = [
+    "year",
+    "month",
+    "day",
+    "dep_time",
+    "sched_dep_time",
+    "dep_delay",
+    "arr_time",
+    "sched_arr_time",
+    "arr_delay",
+    "carrier",
+    "flight",
+    "tailnum",
+    "origin",
+    "dest",
+    "air_time",
+    "distance",
+    "hour",
+    "minute",
+    "time_hour",
+]
 
 
 def prepare(task: Task) -> Callable[[], dict[str, Any]]:

@@ -29,6 +29,21 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
         secret_access_key=task.secret_key,
         client_options={"allow_http": True},
     )
+
+    class Stream(io.RawIOBase):
+        """The object as pandas reads it."""
+
+        def __init__(self, reader: Any) -> None:
+            self._reader = reader
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            data = self._reader.read(len(buffer))
+            buffer[: len(data)] = memoryview(data)
+            return len(data)
+
     optional = {"dep_time", "dep_delay", "arr_time", "arr_delay", "tailnum", "air_time"}
     ranges = {
         "year": (2013, LAST_YEAR),
@@ -83,22 +98,24 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
         return bad | set(frame.index[repeated])
 
     def work() -> dict[str, Any]:
-        source = obstore.open_reader(store, task.source)
+        source = io.BufferedReader(Stream(obstore.open_reader(store, task.source)), 1 << 20)
         rows_out = bad = 0
         seen: set[int] = set()
-        with obstore.open_writer(store, f"{task.target}/rows.csv.zst") as target:
-            with zstandard.ZstdCompressor(level=2).stream_writer(target, closefd=False) as out:
-                for text in pd.read_csv(
-                    source, dtype=str, na_values=["NA"], chunksize=CHUNK_ROWS, on_bad_lines="skip"
-                ):
-                    frame, wrong = typed(text)
-                    wrong |= bad_rows(frame, seen)
-                    good = frame.drop(index=list(wrong))
-                    buffer = io.StringIO()
-                    good.to_csv(buffer, index=False, header=rows_out == 0)
-                    out.write(buffer.getvalue().encode())
-                    rows_out += len(good)
-                    bad += len(wrong)
+        compressor = zstandard.ZstdCompressor(level=2)
+        with (
+            obstore.open_writer(store, f"{task.target}/rows.csv.zst") as target,
+            compressor.stream_writer(target, closefd=False) as out,
+            pd.read_csv(source, dtype=str, na_values=["NA"], chunksize=CHUNK_ROWS, on_bad_lines="skip") as chunks,
+        ):
+            for text in chunks:
+                frame, wrong = typed(text)
+                wrong |= bad_rows(frame, seen)
+                good = frame.drop(index=list(wrong))
+                buffer = io.StringIO()
+                good.to_csv(buffer, index=False, header=rows_out == 0)
+                out.write(buffer.getvalue().encode())
+                rows_out += len(good)
+                bad += len(wrong)
         return {"rows_out": rows_out, "bad_rows": bad, "version": f"{pd.__version__} / {pa.__name__}"}
 
     return work

@@ -46,11 +46,15 @@ def cast_cells(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series |
     typed = _first_try(cells, column, dtype)
     if typed.null_count() == cells.null_count():
         return typed, None
+    # The other ways take long, and are for the cells that the first could not read.
+    lost = typed.is_null() & cells.is_not_null()
     # Spaces around a value, and "" (in a typed column it can only mean null), are forgiven.
-    trimmed = cells.str.strip_chars()
+    trimmed = cells.filter(lost).str.strip_chars()
     trimmed = trimmed.set(trimmed == "", None)
-    typed = pl.select(pl.coalesce(typed, *_all_tries(trimmed, column, dtype))).to_series().alias(cells.name)
-    wrong = typed.is_null() & trimmed.is_not_null()
+    found = pl.select(pl.coalesce(*_all_tries(trimmed, column, dtype))).to_series()
+    place = pl.select(pl.when(lost).then(lost.cum_sum() - 1)).to_series()
+    typed = pl.select(pl.coalesce(typed, found.gather(place))).to_series().alias(cells.name)
+    wrong = (found.is_null() & trimmed.is_not_null()).gather(place).fill_null(False)
     return typed, wrong if wrong.any() else None
 
 

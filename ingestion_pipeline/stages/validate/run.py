@@ -160,13 +160,7 @@ class _Validation:
         self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: "UniqueKeys"
     ) -> Violation | None:
         """Rows that repeat the key of an earlier good row: a rejected row is not loaded, so it claims no key."""
-        own = typed.select(self._contract.unique)
-        if rejected is None:
-            first = keys.add(own, lines)
-        else:
-            good = (~rejected).arg_true()
-            found = keys.add(own[good], lines.gather(good))
-            first = pl.repeat(None, typed.height, dtype=pl.Int64, eager=True).scatter(good, found)
+        first = keys.add(typed.select(self._contract.unique), lines, rejected)
         if first.null_count() == len(first):
             return None
         reasons = pl.select(pl.format("repeats line {}", first)).to_series()

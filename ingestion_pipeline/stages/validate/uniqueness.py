@@ -55,29 +55,32 @@ class UniqueKeys:
         self._fresh.clear()
         self._runs.close()
 
-    def add(self, keys: pl.DataFrame, lines: pl.Series) -> pl.Series:
+    def add(self, keys: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None = None) -> pl.Series:
         """Enter the keys of some rows.
 
         Args:
             keys: One row per key; a key with a null in it is never a duplicate (as in SQL).
             lines: Int64, the line of each.
+            rejected: Rows whose keys do not count.
 
         Returns:
-            For each row the line on which its key was first seen; null where it is new.
+            For each row the line on which its key was first seen; null where it is new or does not count.
         """
         hashes = keys.hash_rows(seed=17).to_numpy()
         numbers = lines.to_numpy()
-        complete = ~keys.select(pl.any_horizontal(pl.all().is_null())).to_series().to_numpy()
+        left_out = keys.select(pl.any_horizontal(pl.all().is_null())).to_series()
+        counts = ~(left_out if rejected is None else left_out | rejected).to_numpy()
         first = np.full(len(hashes), -1, dtype=np.int64)
         order = np.argsort(hashes)
-        order = order[complete[order]]
+        order = order[counts[order]]
         ordered = hashes[order]
         begins = np.ones(len(order), dtype=bool)
         begins[1:] = ordered[1:] != ordered[:-1]
         if not begins.all():
-            # Equal keys within the chunk: only a stable sort, which is slower, puts the first of them first.
-            order = np.argsort(hashes, kind="stable")
-            order = order[complete[order]]
+            # Equal keys within the chunk: the sort is not stable, so the first of them has yet to come first.
+            equal = ~begins
+            equal[:-1] |= equal[1:]
+            order[equal] = order[equal][np.lexsort((order[equal], ordered[equal]))]
             owner = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
             first[order[~begins]] = numbers[order[owner[~begins]]]
         # Against earlier chunks; an earlier line there beats one in the chunk.
