@@ -15,27 +15,11 @@ TYPES = {
     **dict.fromkeys(("carrier", "tailnum", "origin", "dest"), "VARCHAR"),
     "time_hour": "TIMESTAMP",
 }
-COLUMNS = [
-    "year",
-    "month",
-    "day",
-    "dep_time",
-    "sched_dep_time",
-    "dep_delay",
-    "arr_time",
-    "sched_arr_time",
-    "arr_delay",
-    "carrier",
-    "flight",
-    "tailnum",
-    "origin",
-    "dest",
-    "air_time",
-    "distance",
-    "hour",
-    "minute",
-    "time_hour",
-]
+_HEADER = (
+    "year month day dep_time sched_dep_time dep_delay arr_time sched_arr_time arr_delay carrier flight tailnum origin "
+    "dest air_time distance hour minute time_hour"
+)
+COLUMNS = _HEADER.split()
 
 
 def prepare(task: Task) -> Callable[[], dict[str, Any]]:

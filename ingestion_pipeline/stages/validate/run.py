@@ -65,7 +65,7 @@ def validate(
         chunks: The stored bytes, in pieces of any size; read once.
         name: The file's name, for messages.
         progress: Called after each chunk.
-        chunk_bytes: Plain text per chunk; memory grows with it, and so does time once a chunk fills the processor's cache.
+        chunk_bytes: Plain text per chunk; memory grows with it, and time too once it fills the processor's cache.
 
     Raises:
         UnreadableFile: It cannot be read to its end. Rows before the damage may be in the sink already.
