@@ -11,7 +11,7 @@ import pytest
 from ingestion_pipeline.adapters.contracts import load_contracts
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.defs.validate_op import BucketSink
+from ingestion_pipeline.defs.bucket_sink import BucketSink
 from ingestion_pipeline.domain.job import Cause, Outcome
 from ingestion_pipeline.settings import load_settings
 from ingestion_pipeline.stages.validate import validate
@@ -80,7 +80,7 @@ def loaded_orders(runs: Runs, text: str = ORDERS) -> str:
         job_id,
         accepted=counts["rows_accepted"],
         rejected=counts["rows_rejected"],
-        quarantine_url=sink.quarantine_url,
+        quarantine=sink.quarantine,
         **found,
     )
 
