@@ -98,17 +98,23 @@ class Columns:
                 marks.setdefault(position, []).append(wrong.reason)
         return marks
 
+    def called(self, column: str) -> str:
+        """What an entry's column, or columns, are called in the file."""
+        return ", ".join(self._sources.get(name, name) for name in self._named(column))
+
     def _of(self, column: str) -> Sequence[int]:
-        """Where the columns of an entry are; a rule about several names them with commas."""
-        names = [column] if column in self._sources or column in self._positions else column.split(", ")
         found = []
-        for name in names:
+        for name in self._named(column):
             source = self._sources.get(name, name)
             # `a.b` may be a key of that name, or lie inside the object `a`.
             position = self._positions.get(source, self._positions.get(source.split(".")[0]))
             if position is not None:
                 found.append(position)
         return found
+
+    def _named(self, column: str) -> list[str]:
+        """A rule about several columns names them with commas."""
+        return [column] if column in self._sources or column in self._positions else column.split(", ")
 
     def _members(self, text: str) -> list[str] | None:
         try:

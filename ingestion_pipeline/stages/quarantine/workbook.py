@@ -107,7 +107,9 @@ class _RowsSheet:
     def _write_row(self, at: int, row: RejectedRow) -> int:
         """Write one row; its size in characters."""
         self._sheet.write_number(at, 0, row.line, self._line)
-        reasons = "\n".join(f"{one.column}: {one.reason}" if one.column else one.reason for one in row.wrong)
+        reasons = "\n".join(
+            f"{self._columns.called(one.column)}: {one.reason}" if one.column else one.reason for one in row.wrong
+        )
         self._put(at, 1, reasons, self._wrapped)
         cells = self._columns.cells(row)
         if cells is None:
