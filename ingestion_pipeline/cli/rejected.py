@@ -239,6 +239,8 @@ def _say(
             "them now, and the column `neutralised` names them. --output FILE.parquet has them as they were.",
             "yellow",
         )
+    if form == "lines" and kept.neutralised:
+        say("It has cells that begin like a formula. Edit it as text: a spreadsheet may run them.", "yellow")
     made = fixes(family) if open_rows(family) is not None else []
     if form == "lines" and made and job["job_id"] == keeper(family).job_id:
         say(

@@ -89,8 +89,9 @@ class _RowsSheet:
         sheet.freeze_panes(1, _FIRST)
         sheet.set_column(0, 0, 8)
         sheet.set_column(1, 1, 44)
-        sheet.set_column(_FIRST, len(titles) - 1, 14)
         for position, title in enumerate(titles):
+            if position >= _FIRST:
+                sheet.set_column(position, position, min(30, max(9, len(title) + 4)))  # room for the filter's button
             self._put(0, position, title, self._title)
         at = characters = 0
         for row in rows:
