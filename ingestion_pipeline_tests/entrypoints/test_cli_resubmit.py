@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import date
@@ -224,6 +225,15 @@ def test_rejected_rows_can_be_had_as_a_workbook(call: Call, runs: Runs, tmp_path
     notes = [row[0].value for row in book["Counts"].iter_rows()]
     assert f"File orders.csv, job {job_id}." in notes
     assert any("--fixable" in str(note) for note in notes)
+
+
+def test_rows_of_json_are_to_be_corrected_in_their_file(call: Call, runs: Runs, tmp_path: Path) -> None:
+    names = HEADER.strip().split(",")
+    rows = (dict(zip(names, line.strip().split(","), strict=True)) for line in (GOOD, ZERO))
+    job_id = loaded_orders(runs, "".join(json.dumps(row) + "\n" for row in rows))
+    answer = call("rejected", job_id, "-o", tmp_path / "rows.xlsx")
+    assert f"`ingestion-pipeline upload FILE --replaces {job_id[:8]}`" in answer.err
+    assert "only rows of delimited text can be corrected by themselves" in call("rejected", job_id, "--fixable").err
 
 
 def test_a_workbook_that_has_not_all_says_so(
