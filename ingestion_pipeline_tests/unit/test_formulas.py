@@ -25,18 +25,14 @@ def shown(*values: str | None) -> pl.DataFrame:
 
 
 def seen(text: str) -> str:
-    """What is left of a cell behind quotes and what cannot be seen."""
-    rest = iter(enumerate(text))
-    for at, character in rest:
-        if character not in "\"'`" and unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp"):
+    """What is left of a cell behind what cannot be seen and quotes, except apostrophes: one makes the rest a text."""
+    for at, character in enumerate(text):
+        if character not in '"`' and unicodedata.category(character) not in ("Cc", "Cf", "Zs", "Zl", "Zp"):
             return text[at:]
     return ""
 
 
 def begins_as_formula(cell: str) -> bool:
-    # An apostrophe that is the very first character is what makes a spreadsheet take the rest for text.
-    if cell.startswith("'"):
-        return False
     return cell[:1] in tuple("\t\r\n") or seen(cell)[:1] in tuple(SIGNS)
 
 
@@ -50,7 +46,7 @@ def test_no_cell_begins_as_a_formula_unless_it_is_a_plain_number(values: list[st
             assert not begins_as_formula(cell) or NUMBER.fullmatch(cell)
             # With a semicolon as list separator, Excel cuts here, quotes or not.
             for piece in re.split(r"[;\r\n]", cell)[1:]:
-                assert piece.lstrip('"`')[:1] not in tuple(SIGNS)
+                assert seen(piece)[:1] not in tuple(SIGNS)
             assert (name in row[NEUTRALISED].split(", ")) == (cell != value)
             assert cell == value or len(cell) > len(value)
 
