@@ -24,6 +24,7 @@ Memory of larger files: `benchmarks.memory`.
 
 import argparse
 import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ import polars as pl
 from benchmarks.common import Bench, month_files, run, running_stack, say, summary, year_file
 from benchmarks.side_by_side import BARE, OURS, PEERS, Contender, compare, middle, perform, task_of, upload
 from benchmarks.validation_files import Error, write_contract, write_years
-from ingestion_pipeline.stages.validate import REJECTED_SCHEMA
 
 CLEAN, PLANTED = "benchmarks/flights.csv", "benchmarks/flights-planted.csv"
 GOAL_RATIO, CLEAN_RATIO, PLANTED_RATIO = 1.3, 2.0, 2.5
@@ -73,10 +73,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return report(results, size, set(errors), found)
 
 
-def found_errors(bench: Bench, key: str) -> set[Error]:
+def found_errors(bench: Bench, keys: list[str]) -> set[Error]:
     """What our quarantine says, as line, column and rule."""
-    frame = pl.read_csv(bench.bucket.get(key), schema=REJECTED_SCHEMA, columns=["line", "column", "rule"])
-    return {Error(line, column or "", rule) for line, column, rule in frame.iter_rows()}
+    frames = [pl.read_parquet(BytesIO(bench.bucket.get(key)), columns=["line", "column", "rule"]) for key in keys]
+    return {Error(*entry) for frame in frames for entry in frame.iter_rows()}
 
 
 def report(results: dict[str, Results], size: int, errors: set[Error], found: set[Error]) -> dict[str, Any]:

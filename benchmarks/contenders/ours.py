@@ -19,7 +19,7 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
 
     from ingestion_pipeline.adapters.contracts import load_contract
     from ingestion_pipeline.adapters.s3 import ObjectStore
-    from ingestion_pipeline.defs.validate_op import BucketSink
+    from ingestion_pipeline.defs.bucket_sink import BucketSink
     from ingestion_pipeline.errors import FileError
     from ingestion_pipeline.settings import Settings
     from ingestion_pipeline.stages.transform import transform
@@ -54,7 +54,7 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
         return {
             "rows": report.rows_read,
             "rows_out": report.rows_accepted,
-            "quarantine": f"quarantine/{task.target}/{job_id}/e1/rejected.csv",
+            "quarantine": [] if sink.quarantine is None else list(sink.quarantine.parquet_keys),
             "refused": refused,
             "validate_seconds": validated - began,
             "transform_seconds": time.perf_counter() - validated,
