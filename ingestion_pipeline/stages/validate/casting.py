@@ -24,6 +24,7 @@ _ISO_WITH_ZONE = (
 )
 _ISO_WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%:z")
 _ISO_WITHOUT_ZONE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_BEGINS_AS_ISO = r"^\s*[+-]?\d+-\d"
 _YEAR_1000 = datetime(1000, 1, 1, tzinfo=UTC)
 _MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 _LAST_MICROSECOND = 253_402_300_799_999_999  # the end of the year 9999
@@ -104,7 +105,10 @@ def _datetimes(cells: pl.Series, column: Column) -> Iterator[pl.Series]:
 
 
 def _iso_datetimes(cells: pl.Series, timezone: str) -> Iterator[pl.Series]:
-    for form in _ISO_WITH_ZONE:
+    yield _parsed(cells, _ISO_WITH_ZONE[0], "UTC")
+    if not cells.str.contains(_BEGINS_AS_ISO).any():
+        return  # none of the dozen forms that follow can fit, and each takes its time
+    for form in _ISO_WITH_ZONE[1:]:
         yield _parsed(cells, form, "UTC")
     for form in _ISO_WITH_OFFSET:
         yield _parsed(cells, form, None)
