@@ -31,7 +31,7 @@ def check(
         for error in broken
         for problem in error.details["problems"]
     ]
-    problems.extend(problem for contract in contracts if (problem := _refused_by_pandera(contract)))
+    problems.extend(problem for contract in contracts if (problem := _refused_when_run(contract)))
     if as_json:
         checked = [{"datasource": c.datasource, "file": str(c.path), "version": c.version} for c in contracts]
         typer.echo(json.dumps({"ok": not problems, "contracts": checked, "problems": problems}))
@@ -91,11 +91,16 @@ def _load(path: Path) -> tuple[list[Contract], list[ContractError]]:
         return [], [error]
 
 
-def _refused_by_pandera(contract: Contract) -> dict[str, Any] | None:
+def _refused_when_run(contract: Contract) -> dict[str, Any] | None:
+    from ingestion_pipeline.stages.validate import ContractModule
     from ingestion_pipeline.stages.validate.pandera_schema import pandera_schema
 
     try:
         pandera_schema(contract)
+        if contract.module is not None:
+            ContractModule(contract)
+    except ContractError as error:
+        return {"file": error.details["file"], "datasource": contract.datasource, **error.details["problems"][0]}
     except (TypeError, ValueError) as error:
         return {
             "file": str(contract.path),
@@ -131,12 +136,17 @@ def _described(contract: Contract) -> dict[str, Any]:
                 "type": column.type,
                 "required": column.required,
                 "nullable": column.nullable,
+                "aliases": list(column.aliases),
+                "expr": column.expr,
                 "rules": [check_reason(check) for check in column.checks],
             }
             for column in contract.columns
         ],
         "checks": [{"name": c.name, "expr": c.expr, "description": c.description} for c in contract.checks],
+        "filter": contract.filter,
         "unique": list(contract.unique),
+        "unknown_columns": contract.unknown_columns,
+        "module": str(contract.module.path) if contract.module else None,
         "time": {"column": contract.time.column, "min": contract.time.min, "max": contract.time.max},
         "segment_granularity": contract.druid.segment_granularity,
         "reject": {"max_fraction": contract.reject.max_fraction, "max_rows": contract.reject.max_rows},
@@ -159,10 +169,16 @@ def _print(described: dict[str, Any]) -> None:
     console.print(f"druid   segments by {described['segment_granularity']}", highlight=False)
     table = Table("column", "type", "empty", "rules", box=None, header_style="bold")
     for column in described["columns"]:
+        computed = f"= {column['expr']}" if column["expr"] else ""
+        rules = "; ".join(filter(None, [computed, *column["rules"]]))
         empty = "allowed" if column["nullable"] else ("" if column["required"] else "column optional")
-        table.add_row(column["name"], column["type"], empty, escape("; ".join(column["rules"])))
+        table.add_row(column["name"], column["type"], empty, escape(rules))
     console.print(table)
     for rule in described["checks"]:
         console.print(f"rule    {rule['name']}: {escape(rule['expr'])}", highlight=False)
+    if described["filter"]:
+        console.print(f"filter  {escape(described['filter'])}", highlight=False)
+    if described["module"]:
+        console.print(f"module  {escape(described['module'])}", highlight=False)
     if described["unique"]:
         console.print(f"unique  {', '.join(described['unique'])}", highlight=False)
