@@ -101,7 +101,7 @@ def _after_a_blank_line(
         names = [cell or "" for cell in cells.row(above)]
         if names == look.header:
             continue  # files put one after the other
-        if all(is_prose(bad[at], dialect) for at in title) and looks_like_header(names, valued):
+        if all(_is_title(bad[at], dialect) for at in title) and looks_like_header(names, valued):
             return End(line, decided=True)
     return None
 
@@ -118,6 +118,11 @@ def _prose_at_the_end(block: Block, dialect: Dialect, *, final: bool) -> End | N
     if end is None or (not final and len(last) > _SHOWN_LINES):
         return None
     return End(end, decided=final)
+
+
+def _is_title(text: str, dialect: Dialect) -> bool:
+    """Whether a line above names may be their table's title: one word is enough there."""
+    return width_of_line(text, dialect) == 1 and not is_value(text)
 
 
 def is_prose(text: str, dialect: Dialect) -> bool:
