@@ -22,6 +22,7 @@ _MONEY_WORDS = frozenset(
 )
 _EXACT_DIGITS = 15  # a float has them all
 _MONEY_DIGITS = 18
+_DECIMAL_DIGITS = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +104,16 @@ def _number(column: Evidence, reading: Reading) -> Decision:
     if column.exponents and after == 0:
         return Decision("string", remark="look at this: codes, or numbers with exponents?")
     decision = Decision("float", low=reading.low, high=reading.high)
-    if column.exponents or after != column.fewest_after or whole + after > 38:
+    same_scale = after == column.fewest_after
+    if column.exponents or whole + after > _DECIMAL_DIGITS:
         return decision
-    # As many digits after every point: written by something that counts them.
-    if whole + after > _EXACT_DIGITS:
-        precision = min(38, whole + after + 4)
+    # A writer of floats gives no more digits before the point; with as many after every point, somebody counts them.
+    if whole > _EXACT_DIGITS or (same_scale and whole + after > _EXACT_DIGITS):
+        precision = min(_DECIMAL_DIGITS, whole + after + 4)
         return replace(
             decision, type="decimal", precision=precision, scale=after, remark="more digits than a float has"
         )
-    if 2 <= after <= 4 and set(column.name.split("_")) & _MONEY_WORDS:
+    if same_scale and 2 <= after <= 4 and set(column.name.split("_")) & _MONEY_WORDS:
         remark = "look at this: exact, but text in Druid; take float to sum it there"
         return replace(decision, type="decimal", precision=_MONEY_DIGITS, scale=after, remark=remark)
     return decision

@@ -22,7 +22,7 @@ Cast = Callable[[pl.Series, Column], tuple[pl.Series, pl.Series | None]]
 # Eighteen digits always fit into 64 bits; more are an identifier. A plus before many digits is a telephone number.
 _INTEGER = r"-?(?:0|[1-9]\d{0,17})|\+[1-9]\d{0,5}"
 # `1e5` alone is a code; beside numbers with a point it is a number (`decisions`).
-_FLOAT = r"[+-]?(?:(?:0|[1-9]\d{0,17})(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
+_FLOAT = r"(?:-?(?:0|[1-9]\d{0,17})|\+(?:0|[1-9]\d{0,5}))(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|[+-]?\.\d+"
 _BOOLEANS = ("(?i)true|false", "(?i)yes|no")
 _SHORT_BOOLEANS = ("(?i)t|f", "(?i)y|n")
 _ISO_DATE = r"\d{4}-\d{1,2}-\d{1,2}"

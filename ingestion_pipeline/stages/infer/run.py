@@ -67,12 +67,11 @@ class Draft:
     seen: list[Seen] = field(default_factory=list)
 
 
-def infer(samples: Sequence[Sample], *, datasource: str, rows: int, cast: Cast) -> Draft:
+def infer(samples: Sequence[Sample], *, datasource: str, cast: Cast) -> Draft:
     """Draft the contract that all rows of the samples keep.
 
     Args:
         samples: Files of one datasource; they are read three times.
-        rows: How many of each are looked at, at most.
         cast: What each type accepts.
 
     Raises:
@@ -88,7 +87,7 @@ def infer(samples: Sequence[Sample], *, datasource: str, rows: int, cast: Cast) 
     seen = []
     for sample, layout in zip(samples, layouts, strict=True):
         there = [column for column in columns if column.source in layout.sources]
-        seen.append(_look_at(sample, contract, there, rows=rows, cast=cast))
+        seen.append(_look_at(sample, contract, there, cast))
     decisions = decide(columns)
     return _Drafting(
         samples=samples,
@@ -99,15 +98,14 @@ def infer(samples: Sequence[Sample], *, datasource: str, rows: int, cast: Cast) 
         nulls=null_words(columns, decisions),
         contract=contract,
         datasource=datasource,
-        rows=rows,
         cast=cast,
     ).draft()
 
 
-def _look_at(sample: Sample, contract: Contract, there: Sequence[Evidence], *, rows: int, cast: Cast) -> Seen:
+def _look_at(sample: Sample, contract: Contract, there: Sequence[Evidence], cast: Cast) -> Seen:
     """Read one sample into the evidence on the columns that it has."""
     seen = Seen()
-    for cells in cells_of(sample, contract, rows=rows, seen=seen):
+    for cells in cells_of(sample, contract, seen):
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, cells.height)
         for column in there:  # of JSON, a stretch may lack a key
             column.see(cells[column.name] if column.name in cells.columns else nothing, cast)
@@ -139,7 +137,6 @@ class _Drafting:
     nulls: list[str]
     contract: Contract
     datasource: str
-    rows: int
     cast: Cast
     remarks: dict[str, str] = field(default_factory=dict)
 
@@ -191,13 +188,17 @@ class _Drafting:
             if (value := getattr(decision, key)) is not None:
                 keys[key] = value
         if not is_time:
-            if column.samples < len(self.samples):
+            # A key that some object lacks may be lacking in all objects of another file.
+            if column.samples < len(self.samples) or (column.nulls and self._is_json()):
                 keys["required"] = False
             if self._empty(column, decision):
                 keys["nullable"] = True
         if checks := checks_of(column, decision, self.nulls):
             keys["checks"] = checks
         return DraftColumn(name=column.name, keys=keys, remark=decision.remark)
+
+    def _is_json(self) -> bool:
+        return any("JSON" in layout.facts.format for layout in self.layouts)
 
     def _time(self, times: Sequence[Candidate]) -> dict[str, Any]:
         if not times:
@@ -259,7 +260,7 @@ class _Drafting:
         )
 
     def _cells(self, sample: Sample) -> Iterator[pl.DataFrame]:
-        return cells_of(sample, self.contract, rows=self.rows, seen=Seen())
+        return cells_of(sample, self.contract, Seen())
 
     def _remark_on_nulls(self) -> None:
         texts = [

@@ -28,11 +28,13 @@ class Sample:
 
     Attributes:
         open: Its bytes as they are stored; called several times.
+        rows: How many are looked at, at most.
         part: How much of the file these bytes are, from 0 to 1.
     """
 
     name: str
     open: Callable[[], Iterable[bytes]]
+    rows: int
     part: float = 1.0
 
 
@@ -145,17 +147,17 @@ def text_contract(names: dict[str, str], told: FileFormat) -> Contract:
     )
 
 
-def cells_of(sample: Sample, contract: Contract, *, rows: int, seen: Seen) -> Iterator[pl.DataFrame]:
-    """The cells of a sample as a contract reads them, up to a number of rows; `seen` grows on the way."""
+def cells_of(sample: Sample, contract: Contract, seen: Seen) -> Iterator[pl.DataFrame]:
+    """The cells of a sample as a contract reads them; `seen` grows on the way."""
     reader = open_rows(sample.open(), contract=contract, chunk_bytes=_CHUNK_BYTES)
     with _closing(reader) as chunks:
         for chunk in chunks:
-            cells = chunk.cells.head(rows - seen.rows)
+            cells = chunk.cells.head(sample.rows - seen.rows)
             seen.rows += cells.height
             seen.malformed += len(chunk.malformed)
             seen.whole = cells.height == chunk.cells.height
             yield cells
-            if seen.rows >= rows:
+            if seen.rows >= sample.rows:
                 seen.whole = seen.whole and next(chunks, None) is None
                 break
     seen.facts = reader.facts
