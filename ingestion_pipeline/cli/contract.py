@@ -75,6 +75,14 @@ def show(
     _print(described)
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a contract, for editors that check YAML while it is typed."""
+    from ingestion_pipeline.domain.contract_schema import contract_schema
+
+    typer.echo(json.dumps(contract_schema(), indent=2, ensure_ascii=False))
+
+
 def _contracts_dir() -> Path:
     from ingestion_pipeline.settings import load_settings
 

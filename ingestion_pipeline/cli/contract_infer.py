@@ -164,20 +164,21 @@ def _tell(page: "Console", draft: "Draft", target: Path | None, tried: Sequence[
             soft_wrap=True,
         )
     if target is not None:
-        page.print(f"Next: read {escaped(str(target))}, then ingestion-pipeline contract check {escaped(str(target))}")
+        path = escaped(str(target))
+        page.print(f"Next: read {path}, then ingestion-pipeline contract check {path}", soft_wrap=True)
 
 
 def _line(entry: dict[str, Any]) -> str:
     part = entry["part"]
     if part is None:
-        looked_at = f"the first {counted(entry['rows'], 'row')}"
+        looked_at = "its beginning"
     elif part < 1:
-        looked_at = f"{counted(entry['rows'], 'row')} from all over it, {max(1, round(part * 100))} %"
+        looked_at = f"from all over it, {max(1, round(part * 100))} %"
     else:
-        looked_at = f"all {counted(entry['rows'], 'row')}"
+        looked_at = "the whole file"
     dialect = f" ({format_line(entry['format'])})" if entry["format"] else ""
     rejected = entry["rows_rejected"]
     verdict = "" if rejected == 0 else f"; {'all' if rejected is None else f'{rejected:,}'} would be rejected"
     first = f", first: {escaped(entry['first_error'])}" if entry["first_error"] else ""
     style = "yellow" if verdict else "green"
-    return f"[{style}]looked at[/]  {escaped(entry['file'])}: {looked_at}{dialect}{verdict}{first}"
+    return f"[{style}]looked at[/]  {escaped(entry['file'])}: {counted(entry['rows'], 'row')}, {looked_at}{dialect}{verdict}{first}"
