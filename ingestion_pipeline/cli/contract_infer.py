@@ -181,4 +181,5 @@ def _line(entry: dict[str, Any]) -> str:
     verdict = "" if rejected == 0 else f"; {'all' if rejected is None else f'{rejected:,}'} would be rejected"
     first = f", first: {escaped(entry['first_error'])}" if entry["first_error"] else ""
     style = "yellow" if verdict else "green"
-    return f"[{style}]looked at[/]  {escaped(entry['file'])}: {counted(entry['rows'], 'row')}, {looked_at}{dialect}{verdict}{first}"
+    rows = counted(entry["rows"], "row")
+    return f"[{style}]looked at[/]  {escaped(entry['file'])}: {rows}, {looked_at}{dialect}{verdict}{first}"

@@ -67,6 +67,8 @@ def test_a_time_and_a_place_are_a_key_if_chance_does_not_explain_it():
     text = "time,origin\n" + "".join(f"{hour},{origin}\n" for hour, origin in rows)
     assert contract_in(draft_of(text)).unique == ("time", "origin")
     random.Random(1).shuffle(rows)
+    alone = "time,origin\n" + "".join(f"{hour},{'AB'[i % 2]}\n" for i, hour in enumerate(hours))
+    assert contract_in(draft_of(alone)).unique == (), "each time is there once: that tells nothing of pairs"
     few = "time,origin\n" + "".join(f"{hour},{origin}\n" for hour, origin in rows[:20])
     assert contract_in(draft_of(few)).unique == ()
 

@@ -6,7 +6,6 @@ Memory grows with the rows that are looked at: eight bytes for each candidate.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import polars as pl
 
@@ -28,7 +27,7 @@ class _Key:
     Attributes:
         hashes: Of the present file's rows.
         unique: No file has had a repeat.
-        expected: As many repeats there would be if its columns had nothing to do with each other.
+        expected: As many repeats there would be if the time and the other column had nothing to do with each other.
     """
 
     names: tuple[str, ...]
@@ -93,6 +92,9 @@ def _look_at(frames: Iterable[pl.DataFrame], columns: Mapping[str, Column], keys
             key.hashes.append(typed.select(key.names).hash_rows(seed=17))
     for key in keys:
         key.unique = key.unique and key.distinct() == rows
-        key.expected += rows**2 / 2 / max(1, prod(parts[name].distinct() for name in key.names))
+        if rows and len(key.names) > 1:
+            times, groups = (parts[name].distinct() for name in key.names)
+            # Of so many pairs of rows of one time, one in `groups` would be of one group as well.
+            key.expected += rows * (rows / times - 1) / 2 / groups
         key.hashes.clear()
     return rows
