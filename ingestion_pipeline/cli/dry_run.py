@@ -43,13 +43,13 @@ class DryRun:
         for entry in frame.iter_rows(named=True):
             error = {name: entry[name] for name in ("column", "rule", "value", "reason")}
             words = f"{entry['column']}: {entry['reason']}" if entry["column"] else entry["reason"]
-            if rows and rows[-1]["line"] == entry["line"]:
+            if entry["row"] is None:  # another rule that the same row breaks
                 rows[-1]["errors"].append(error)
                 rows[-1]["reason"] += f"; {words}"
             elif len(rows) == _KEPT_ROWS:
                 return
             else:
-                text = str(entry["row"])[:_KEPT_CHARACTERS]
+                text = entry["row"][:_KEPT_CHARACTERS]
                 rows.append({"line": entry["line"], "text": text, "reason": words, "errors": [error]})
 
 
