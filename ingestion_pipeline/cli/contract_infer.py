@@ -34,7 +34,9 @@ def infer(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="A new file, or a directory for NAME.yaml; default: standard output."),
+        typer.Option(
+            "--output", metavar="FILE", help="A new file, or a directory for NAME.yaml; default: standard output."
+        ),
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Of each file, look at about so many rows.")] = 1_000_000,
     as_json: AsJson = False,

@@ -1,6 +1,8 @@
 """`contract infer` and `contract schema`: a draft where people want it, never over their work, and what it rests on."""
 
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,14 @@ def test_the_draft_is_written_where_contract_check_takes_it(call, tmp_path):
     assert "look at  price: exact" in answer.err
     assert f"contract check {tmp_path / 'orders.yaml'}" in answer.err
     assert call("contract", "check", tmp_path / "orders.yaml").code == 0
+
+
+def test_the_draft_is_the_one_that_the_documentation_shows(call, tmp_path):
+    (tmp_path / "contract.schema.json").touch()
+    call("contract", "infer", *ORDERS, "--output", tmp_path)
+    page = (TUTORIAL.parent / "how-to" / "add-a-datasource.md").read_text()
+    shown = [textwrap.dedent(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    assert (tmp_path / "orders.yaml").read_text() == shown[0].rstrip(" ")
 
 
 def test_without_an_output_the_draft_is_all_of_standard_output(call):

@@ -76,7 +76,7 @@ def text_of(headers: list[str], cells: list[list[str]], delimiter: str = ",") ->
     return buffer.getvalue().encode()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(tables(), st.sampled_from([",", ";", "\t", "|"]))
 def test_every_row_that_is_a_row_is_taken_by_its_own_contract(table, delimiter):
     data = text_of(*table, delimiter)
@@ -98,7 +98,7 @@ def demo_files(tmp_path_factory: pytest.TempPathFactory) -> list[DemoFile]:
 
 
 def test_flights_get_the_types_and_nulls_that_a_person_gave_them(demo_files):
-    paths = [file.path for file in demo_files if file.kind == "month"][:2]
+    paths = [file.path for file in demo_files if file.kind == "month"][:1]
     draft = draft_of(*(sample(path.read_bytes(), path.name) for path in paths), datasource="flights")
     inferred, written = contract_in(draft), load_contract(CONTRACTS / "flights.yaml")
     assert types_of(inferred) == types_of(written)

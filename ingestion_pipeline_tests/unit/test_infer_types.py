@@ -135,6 +135,20 @@ def test_words_among_texts_stay_words():
     assert "nullable" not in keys_in(draft, "country")
 
 
+@pytest.mark.parametrize(
+    ("cells", "says"), [(["1.234,56", "2,5"], "commas"), (["1,234.5", "2,000"], "commas"), (['{"a": 1}', "{}"], "JSON")]
+)
+def test_text_that_holds_more_is_pointed_out(cells, says):
+    quoted = ['"' + cell.replace('"', '""') + '"' for cell in cells]
+    draft = draft_of(table_of({"x": quoted}))
+    assert keys_in(draft, "x") == {"type": "string"}
+    assert [says in remark for remark in draft.remarks] == [True]
+
+
+def test_floats_written_in_full_are_floats():
+    assert column_of(["0.1234567890123456", "0.6543210987654321"]).type == "float"
+
+
 def test_a_column_without_any_cell_is_text_and_a_person_is_told():
     draft = draft_of(table_of({"note": ["", ""], "n": ["1", "2"]}))
     assert keys_in(draft, "note") == {"type": "string", "nullable": True}

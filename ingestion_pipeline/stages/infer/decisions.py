@@ -21,6 +21,7 @@ _MONEY_WORDS = frozenset(
     }
 )
 _EXACT_DIGITS = 15  # a float has them all
+_COUNTED_DIGITS = 10  # floats written in full have more after the point
 _MONEY_DIGITS = 18
 _DECIMAL_DIGITS = 38
 
@@ -93,7 +94,7 @@ def _decided(column: Evidence) -> Decision:
 
 
 def _of(reading: Reading) -> Decision:
-    remark = "look at this: years of two digits" if "%y" in (reading.format or "") else ""
+    remark = "look at this: years of two digits" if "%y" in (reading.format or "") else reading.remark
     return Decision(
         reading.type, reading.format, low=reading.low, high=reading.high, local=reading.local, remark=remark
     )
@@ -108,7 +109,7 @@ def _number(column: Evidence, reading: Reading) -> Decision:
     if column.exponents or whole + after > _DECIMAL_DIGITS:
         return decision
     # A writer of floats gives no more digits before the point; with as many after every point, somebody counts them.
-    if whole > _EXACT_DIGITS or (same_scale and whole + after > _EXACT_DIGITS):
+    if whole > _EXACT_DIGITS or (same_scale and after <= _COUNTED_DIGITS and whole + after > _EXACT_DIGITS):
         precision = min(_DECIMAL_DIGITS, whole + after + 4)
         return replace(
             decision, type="decimal", precision=precision, scale=after, remark="more digits than a float has"

@@ -73,17 +73,16 @@ class Evidence:
             self._count_digits(filled)
 
     def _count_digits(self, numbers: pl.Series) -> None:
-        unsigned = numbers.str.strip_chars_start("+-")
-        parts = unsigned.str.extract_groups(r"^(?<whole>\d*)\.?(?<after>\d*)(?<exponent>.*)$")
-        whole, after, exponent = (_lengths(parts.struct.field(name)) for name in ("whole", "after", "exponent"))
-        self.digits = (max(self.digits[0], *whole), max(self.digits[1], *after))
-        self.fewest_after = min(after) if self.fewest_after is None else min(self.fewest_after, *after)
-        self.exponents = self.exponents or max(exponent) > 0
-
-
-def _lengths(texts: pl.Series) -> list[int]:
-    """All different lengths."""
-    return texts.str.len_chars().unique().to_list()
+        cell = pl.col("cell").str.strip_chars_start("+-")
+        whole = cell.str.extract(r"^(\d*)").str.len_chars()
+        after = cell.str.extract(r"\.(\d*)").str.len_chars().fill_null(0)
+        found = pl.DataFrame({"cell": numbers}).select(
+            whole=whole.max(), after=after.max(), fewest=after.min(), exponents=cell.str.contains("[eE]").any()
+        )
+        most_whole, most_after, fewest, exponents = found.row(0)
+        self.digits = (max(self.digits[0], most_whole), max(self.digits[1], most_after))
+        self.fewest_after = fewest if self.fewest_after is None else min(self.fewest_after, fewest)
+        self.exponents = self.exponents or exponents
 
 
 def _counts(cells: pl.Series) -> dict[str, int]:

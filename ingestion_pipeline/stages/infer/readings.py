@@ -6,9 +6,9 @@ choosing among the ways that are left (`decisions`).
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -23,6 +23,8 @@ Cast = Callable[[pl.Series, Column], tuple[pl.Series, pl.Series | None]]
 _INTEGER = r"-?(?:0|[1-9]\d{0,17})|\+[1-9]\d{0,5}"
 # `1e5` alone is a code; beside numbers with a point it is a number (`decisions`).
 _FLOAT = r"(?:-?(?:0|[1-9]\d{0,17})|\+(?:0|[1-9]\d{0,5}))(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|[+-]?\.\d+"
+_COMMA_NUMBER = r"[+-]?(?:\d{1,3}(?:[. ’']\d{3})+|\d+),\d+|[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?"
+_OBJECT = r"(?s)\{.*\}"
 _BOOLEANS = ("(?i)true|false", "(?i)yes|no")
 _SHORT_BOOLEANS = ("(?i)t|f", "(?i)y|n")
 _ISO_DATE = r"\d{4}-\d{1,2}-\d{1,2}"
@@ -80,6 +82,7 @@ class Reading:
         look: What a cell looks like, as a regular expression of the whole cell.
         local: Its moments name no zone.
         needs_both: One value alone is not enough: T, F, Y and N are also grades, sexes, directions.
+        remark: What a person should know if it is chosen.
         low: The smallest value until now, in Python's type; `high` is the greatest.
     """
 
@@ -88,6 +91,7 @@ class Reading:
     format: str | None = None
     local: bool = False
     needs_both: bool = False
+    remark: str = ""
     low: Any = None
     high: Any = None
 
@@ -106,7 +110,12 @@ class Reading:
 
 def readings_for(name: str, cell: str) -> list[Reading]:
     """The ways in which a column of that name could be read that has such a cell; those to be preferred come first."""
-    return [reading for reading in _readings(name) if re.fullmatch(reading.look, cell)]
+    words = set(name.split("_"))
+    if words & _TEXT_WORDS:
+        return []
+    named = [*_TRUTHS] if words & _TRUTH_WORDS else []
+    named += [*_MOMENTS_OF_DIGITS] if words & _TIME_WORDS else []
+    return [replace(reading) for reading in (*named, *_READINGS) if _pattern(reading.look).fullmatch(cell)]
 
 
 def rival_of(format_: str) -> str:
@@ -114,35 +123,34 @@ def rival_of(format_: str) -> str:
     return re.sub("%[dm]", lambda found: {"%d": "%m", "%m": "%d"}[found[0]], format_)
 
 
-def _readings(name: str) -> Iterator[Reading]:
-    words = set(name.split("_"))
-    if words & _TEXT_WORDS:
-        return
-    for look in _BOOLEANS:
-        yield Reading("boolean", look)
-    for look in _SHORT_BOOLEANS:
-        yield Reading("boolean", look, needs_both=True)
-    if words & _TRUTH_WORDS:
-        yield Reading("boolean", "[01]")
-    if words & _TIME_WORDS:
-        for format_, look in _EPOCHS.items():
-            yield Reading("datetime", look, format_)
-        yield Reading("date", _COMPACT_DATE, "%Y%m%d")
-    yield Reading("integer", _INTEGER)
-    yield Reading("float", _FLOAT)
-    yield Reading("date", _ISO_DATE)
-    yield Reading("datetime", _ISO_LOCAL, local=True)
-    yield Reading("datetime", _ISO_DATETIME)
-    for format_ in _DATES:
-        yield Reading("date", _look_of(format_), format_)
-    for format_ in _DATETIMES:
-        yield Reading("datetime", _look_of(format_), format_, local="z" not in format_.lower())
+@cache
+def _pattern(look: str) -> re.Pattern[str]:
+    return re.compile(look)
 
 
-@lru_cache(maxsize=len(_DATES) + len(_DATETIMES))
 def _look_of(format_: str) -> str:
     look, at = "", 0
     for token in _TOKEN.finditer(format_):
         look += re.escape(format_[at : token.start()]) + _TOKENS[token[0]]
         at = token.end()
     return look + re.escape(format_[at:])
+
+
+_TRUTHS = (Reading("boolean", "[01]"),)
+_MOMENTS_OF_DIGITS = (
+    *(Reading("datetime", look, format_) for format_, look in _EPOCHS.items()),
+    Reading("date", _COMPACT_DATE, "%Y%m%d"),
+)
+_READINGS = (
+    *(Reading("boolean", look) for look in _BOOLEANS),
+    *(Reading("boolean", look, needs_both=True) for look in _SHORT_BOOLEANS),
+    Reading("integer", _INTEGER),
+    Reading("float", _FLOAT),
+    Reading("date", _ISO_DATE),
+    Reading("datetime", _ISO_LOCAL, local=True),
+    Reading("datetime", _ISO_DATETIME),
+    *(Reading("date", _look_of(format_), format_) for format_ in _DATES),
+    *(Reading("datetime", _look_of(format_), format_, local="z" not in format_.lower()) for format_ in _DATETIMES),
+    Reading("string", _COMMA_NUMBER, remark="look at this: numbers with commas, kept as text"),
+    Reading("string", _OBJECT, remark="look at this: JSON objects; a source with dots reads what is in them"),
+)

@@ -107,10 +107,11 @@ def _look_at(sample: Sample, contract: Contract, there: Sequence[Evidence], cast
     seen = Seen()
     for cells in cells_of(sample, contract, seen):
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, cells.height)
+        given = {series.name: series for series in cells.get_columns()}
         for column in there:  # of JSON, a stretch may lack a key
-            column.see(cells[column.name] if column.name in cells.columns else nothing, cast)
+            column.see(given.get(column.name, nothing), cast)
     if seen.rows == 0:
-        why = "no record is a row under its header" if seen.malformed else "it has no rows"
+        why = f"no record is a row under its header ({seen.first_malformed})" if seen.malformed else "it has no rows"
         raise UnreadableFile(
             f"'{sample.name}' tells nothing about its columns: {why}.",
             hint="Give a file with rows; `ingestion-pipeline read FILE --to OUT.csv --report -` says how it is read.",

@@ -59,12 +59,13 @@ class Seen:
     """What was read of a sample.
 
     Attributes:
-        malformed: Records that are no rows.
+        malformed: Records that are no rows; `first_malformed` says where the first is, and why.
         whole: It was read to its end.
     """
 
     rows: int = 0
     malformed: int = 0
+    first_malformed: str = ""
     whole: bool = True
     facts: FormatFacts | None = None
 
@@ -155,6 +156,8 @@ def cells_of(sample: Sample, contract: Contract, seen: Seen) -> Iterator[pl.Data
             cells = chunk.cells.head(sample.rows - seen.rows)
             seen.rows += cells.height
             seen.malformed += len(chunk.malformed)
+            if chunk.malformed and not seen.first_malformed:
+                seen.first_malformed = f"line {chunk.malformed[0].line}: {chunk.malformed[0].reason}"
             seen.whole = cells.height == chunk.cells.height
             yield cells
             if seen.rows >= sample.rows:
