@@ -58,7 +58,7 @@ def ours(settings: Settings, profile: bool) -> dict[str, Any]:
 
     from ingestion_pipeline.adapters.contracts import load_contracts
     from ingestion_pipeline.adapters.s3 import ObjectStore
-    from ingestion_pipeline.defs.validate_op import BucketSink
+    from ingestion_pipeline.defs.bucket_sink import BucketSink
     from ingestion_pipeline.stages.transform import transform
     from ingestion_pipeline.stages.validate import validate
 
