@@ -86,7 +86,8 @@ def infer(samples: Sequence[Sample], *, datasource: str, cast: Cast) -> Draft:
     columns = [Evidence(name=name, source=source) for source, name in names.items()]
     seen = []
     for sample, layout in zip(samples, layouts, strict=True):
-        there = [column for column in columns if column.source in layout.sources]
+        given = set(layout.sources)
+        there = [column for column in columns if column.source in given]
         seen.append(_look_at(sample, contract, there, cast))
     decisions = decide(columns)
     return _Drafting(
@@ -161,11 +162,10 @@ class _Drafting:
             partition_start=partition_start(time) if time is not None else _DEFAULT_START,
             granularity=self._granularity(time),
             told=self._told(),
-            nulls=self.nulls,
+            nulls=self._nulls(),
             unique=self._unique(time),
             remarks=self.remarks,
         )
-        self._remark_on_nulls()
         text = text_of(drafted)
         return Draft(
             datasource=self.datasource,
@@ -263,7 +263,7 @@ class _Drafting:
     def _cells(self, sample: Sample) -> Iterator[pl.DataFrame]:
         return cells_of(sample, self.contract, Seen())
 
-    def _remark_on_nulls(self) -> None:
+    def _nulls(self) -> list[str]:
         texts = [
             column.name
             for column, decision in zip(self.columns, self.decisions, strict=True)
@@ -271,6 +271,7 @@ class _Drafting:
         ]
         if texts:
             self.remarks["null_values"] = f"{LOOK}: they also stand in {listed(texts)}, and will be null there"
+        return self.nulls
 
 
 def _typed_column(column: Evidence, decision: Decision) -> Column:

@@ -23,7 +23,7 @@ _BAD_WORDS = frozenset(
         *("due", "updated", "modified", "deleted", "closed", "last"),
     }
 )
-_EARLIEST_PARTITION = date(2000, 1, 1)
+_EARLIEST_PARTITION = date(1970, 1, 1)
 _LAST_YEAR = 9999  # as a date it means: never
 
 
@@ -76,8 +76,7 @@ def explicit_bounds(column: Candidate) -> dict[str, datetime]:
 
 def rows_a_day(column: Candidate, rows: float) -> float:
     """How many rows of the samples belong to one day."""
-    low, high = column.bounds
-    return rows / ((high - low).days + 1)
+    return rows / days_between(column)
 
 
 def granularity(a_day: float, *, days: int) -> Granularity:
