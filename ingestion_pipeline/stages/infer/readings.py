@@ -14,7 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column, ColumnType
+from ingestion_pipeline.domain.contract import Column, ColumnType, Contract
+from ingestion_pipeline.domain.contract_document import read_document
 
 Cast = Callable[[pl.Series, Column], tuple[pl.Series, pl.Series | None]]
 """How validation types a column of text: the typed cells, and where one is not of the type (None: nowhere)."""
@@ -99,13 +100,28 @@ class Reading:
         """Whether all of some cells (text, not empty, without spaces around) can be read so; notes their bounds."""
         if not cells.str.contains(f"^(?:{self.look})$").all():
             return False
-        typed, wrong = cast(cells, Column(name=cells.name, type=self.type, source=cells.name, format=self.format))
+        typed, wrong = cast(cells, written_column(self.type, self.format))
         if wrong is not None or (self.type == "float" and not typed.is_finite().all()):
             return False
         low, high = typed.min(), typed.max()
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
         return True
+
+
+@cache
+def written_column(type_: ColumnType, format_: str | None = None) -> Column:
+    """The column that a contract with these keys has, under the name `x`: what is tried is what the draft will say."""
+    keys = {"type": type_} | ({"format": format_} if format_ is not None else {})
+    document = {
+        "datasource": "x",
+        "partition_start": "2020-01-01",
+        "time": {"column": "at"},
+        "columns": {"at": {"type": "datetime"}, "x": keys},
+    }
+    contract = read_document(document, version="")
+    assert isinstance(contract, Contract), contract
+    return contract.column("x")
 
 
 def readings_for(name: str, cell: str) -> list[Reading]:

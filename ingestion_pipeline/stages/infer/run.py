@@ -25,7 +25,7 @@ from ingestion_pipeline.stages.infer.draft import (
 from ingestion_pipeline.stages.infer.evidence import Evidence
 from ingestion_pipeline.stages.infer.keys import is_id, key_of
 from ingestion_pipeline.stages.infer.names import column_names, listed
-from ingestion_pipeline.stages.infer.readings import Cast
+from ingestion_pipeline.stages.infer.readings import Cast, written_column
 from ingestion_pipeline.stages.infer.rules import checks_of
 from ingestion_pipeline.stages.infer.samples import (
     Layout,
@@ -275,4 +275,4 @@ class _Drafting:
 
 
 def _typed_column(column: Evidence, decision: Decision) -> Column:
-    return Column(name=column.name, type=decision.type, source=column.source, format=decision.format)
+    return replace(written_column(decision.type, decision.format), name=column.name, source=column.source)
