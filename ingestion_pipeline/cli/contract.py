@@ -1,4 +1,4 @@
-"""Commands for contracts: `contract check`, `contract show`.
+"""Commands for contracts: `contract check`, `contract show`, `contract schema`; `contract infer` has its own module.
 
 What belongs here: their options and what people see. What does not: what a contract may say (`domain`).
 """
@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ingestion_pipeline.cli.contract_infer import infer
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import ConfigurationError, ContractError
 
-app = typer.Typer(help="Check and show contracts.", no_args_is_help=True)
+app = typer.Typer(help="Draft, check and show contracts.", no_args_is_help=True)
+app.command()(infer)
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -71,6 +73,14 @@ def show(
         typer.echo(json.dumps(described, default=str))
         return
     _print(described)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a contract, for editors that check YAML while it is typed."""
+    from ingestion_pipeline.domain.contract_schema import contract_schema
+
+    typer.echo(json.dumps(contract_schema(), indent=2, ensure_ascii=False))
 
 
 def _contracts_dir() -> Path:
