@@ -43,6 +43,9 @@ _LOOKED_AT_CHARACTERS = 128 * 1024
 _SHOWN_LINES, _SHOWN_LINE_CHARACTERS = 20, 500  # of a preamble in reports
 # Memory grows with a chunk's cells too: of lines of two bytes, a chunk by bytes alone would have millions.
 _CHUNK_LINES = 250_000
+# By its first line, Excel is told the delimiter.
+_DELIMITER_LINE = re.compile(r'"?sep=([^\s\w"]|\t)"?\r?\n', re.IGNORECASE)
+_SURROGATES = re.compile("[\udc80-\udcff]")
 _OTHER_THAN_LINE_ENDS = re.compile(rb"[^\r\n]")
 
 
@@ -72,16 +75,16 @@ class DelimitedReader:
         self._by_contract = columns is not None
         head, stream = first_bytes(stream, _SAMPLE_BYTES)
         whole = len(head) < _SAMPLE_BYTES
-        sample = _decoded(head, 1, final=whole)
+        sample = _decoded(head, 1, final=whole, lenient=not self._by_contract)
         begin = (
             _told_by_contract(sample, options, columns, facts)
             if columns is not None
-            else _told_by_itself(sample, options, facts, whole=whole)
+            else _told_by_itself(_SURROGATES.sub("\ufffd", sample), options, facts, whole=whole)
         )
         if not whole and begin.characters >= len(sample):
             raise _no_lines(_SAMPLE_BYTES)
         self._dialect, self._skip_lines = begin.dialect, begin.lines
-        rows = _after(stream, len(sample[: begin.characters].encode()))
+        rows = _after(stream, len(sample[: begin.characters].encode(errors="surrogateescape")))
         lines = line_blocks(
             rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=lambda: _no_lines(MAX_LINE_BYTES)
         )
@@ -119,7 +122,10 @@ class DelimitedReader:
                 line += cells.height
                 self._keep_first_rows(cells)
                 continue
-            text = _decoded(block, line, final=True)
+            text = _decoded(block, line, final=True, lenient=not self._by_contract)
+            unreadable = _lines_with_surrogates(text)
+            if unreadable:
+                text = _SURROGATES.sub("\ufffd", text)
             found = split_block(text, self._dialect, len(self._names), final=final)
             cells = self._parse(found.text.encode(), len(found.lines))
             end = None
@@ -127,8 +133,11 @@ class DelimitedReader:
                 end = end_of_table(found, cells, self._dialect, self._look(), after_blank=after_blank, final=final)
             stop = found.line_count if end is None else end.line
             blank_lines += sum(at < stop for at in found.blank_lines)
-            pending = text[found.start_of(stop) :].encode()
+            at = found.start_of(stop)
+            pending = block[len(text[:at].encode()) :] if not unreadable else _behind_lines(block, stop)
             chunk = _chunk(found, cells, line, stop)
+            if unreadable:
+                chunk = _without_unreadable(chunk, found, unreadable, line)
             self._keep_first_rows(chunk.cells)
             yield chunk
             line += stop
@@ -224,12 +233,52 @@ def _chunk(found: Block, cells: pl.DataFrame, line: int, stop: int) -> RowChunk:
     )
 
 
-def _decoded(data: bytes, line: int, *, final: bool) -> str:
-    """Text; unless it is final, its last character may be cut off."""
+def _decoded(data: bytes, line: int, *, final: bool, lenient: bool) -> str:
+    """Text; unless it is final, its last character may be cut off. Lenient: bytes that are no UTF-8 are surrogates."""
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(data, final)
+        return codecs.getincrementaldecoder("utf-8")("surrogateescape" if lenient else "strict").decode(data, final)
     except UnicodeDecodeError as error:
         raise undecodable("utf-8", line + data.count(b"\n", 0, error.start)) from error
+
+
+def _lines_with_surrogates(text: str) -> set[int]:
+    """Lines, from 0, on which bytes stand that are no text."""
+    found: set[int] = set()
+    line = at = 0
+    for odd in _SURROGATES.finditer(text) if not text.isascii() else ():
+        line += text.count("\n", at, odd.start())
+        at = odd.start()
+        found.add(line)
+    return found
+
+
+def _behind_lines(block: bytes, count: int) -> bytes:
+    at = 0
+    for _ in range(count):
+        at = block.find(b"\n", at) + 1
+        if not at:
+            return b""
+    return block[at:]
+
+
+def _without_unreadable(chunk: RowChunk, found: Block, unreadable: set[int], first: int) -> RowChunk:
+    """The chunk without the rows on whose lines bytes stand that are no text; `first` is the block's first line."""
+    lines = (chunk.lines - first).to_list()
+    bad = [row for row, line in enumerate(lines) if any(at in unreadable for at in found.lines_of(line))]
+    if not bad:
+        return chunk
+    keep = pl.Series(sorted(set(range(len(lines))).difference(bad)), dtype=pl.UInt32)
+    texts = found.original(pl.Series(bad, dtype=pl.UInt32)).to_list()
+    more = [
+        MalformedRecord(first + lines[row], text, "a byte cannot be read in the file's encoding")
+        for row, text in zip(bad, texts, strict=True)
+    ]
+    return RowChunk(
+        cells=chunk.cells[keep],
+        lines=chunk.lines.gather(keep),
+        malformed=sorted([*chunk.malformed, *more], key=lambda record: record.line),
+        original=lambda rows: found.original(keep.gather(rows)),
+    )
 
 
 def _after(stream: Iterable[bytes], count: int) -> Iterator[bytes]:
@@ -263,13 +312,18 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
         cut = sample.rfind("\n", 0, _LOOKED_AT_CHARACTERS) + 1
         if sample.count("\n", 0, cut) >= _SAMPLE_RECORDS:  # lines may be long
             sample, whole = sample[:cut], False
+    told = _DELIMITER_LINE.match(sample) if options.delimiter is None else None
+    line = told[0] if told else ""
+    sample = sample.removeprefix(line)
     if options.delimiter is not None:
         dialect = Dialect(options.delimiter, options.quote, options.escape)
         width = width_of(sample, dialect, whole=whole)
     else:
-        found = detect(sample, whole=whole)
+        found = detect(sample, whole=whole, delimiter=told[1] if told else None)
         dialect, width = found.dialect, found.width
         facts.confidence, facts.rival = found.confidence, found.rival
+    if dialect.runs:
+        facts.warnings.append(f"Cells are told apart by {len(dialect.delimiter)} or more blanks.")
     layout = layout_of(sample, dialect, width, whole=whole, header=options.header)
     header = fitted(layout.header, width) if layout.header else []
     facts.header_rows = layout.header_rows
@@ -278,7 +332,12 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
             f"Ambiguous: delimited by {dialect.delimiter!r} or as well by {facts.rival!r}; name it to be sure."
         )
     return _Begin(
-        dialect, header, names_without_contract(header, width), layout.characters, layout.lines, layout.preamble
+        dialect,
+        header,
+        names_without_contract(header, width),
+        len(line) + layout.characters,
+        line.count("\n") + layout.lines,
+        [text.rstrip("\r") for text in line.split("\n")[:-1]] + layout.preamble,
     )
 
 

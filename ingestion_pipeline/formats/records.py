@@ -21,6 +21,7 @@ from ingestion_pipeline.formats.base import MalformedRecord
 
 # A line's end, or the text's (a lone CR before it is what is left of a line's end).
 _LINE_END = re.compile(r"\r?(?:\n|\Z)")
+_BLANK_LINE = re.compile(r"\r|[^\S\n]*+(?:\n|\Z)")
 # A quote that nobody closes must not swallow the rest of the file.
 MAX_RECORD_CHARACTERS = 1024 * 1024
 # Text without line ends must not become a list of millions of cells.
@@ -38,16 +39,21 @@ class Dialect:
         delimiter: One character, or several ("a comma and a space").
         quote: One character; None: quotes have no meaning.
         escape: One character before a quote or a delimiter that belongs to the cell; quotes may be doubled as well.
+        padded: Blanks around a cell in quotes are none of it.
+        runs: The delimiter is that many blanks or more, and blanks at a line's edges delimit nothing.
     """
 
     delimiter: str
     quote: str | None
     escape: str | None = None
+    padded: bool = False
+    runs: bool = False
 
     @property
     def is_simple(self) -> bool:
         """Whether a strict parser of bytes knows it: one ASCII delimiter, doubled quotes."""
-        return len(self.delimiter) == 1 and self.delimiter.isascii() and self.escape is None
+        plain = not (self.padded or self.runs or self.escape)
+        return plain and len(self.delimiter) == 1 and self.delimiter.isascii() and (self.quote or "").isascii()
 
 
 # What records of other dialects are rewritten to, for the strict parser.
@@ -112,6 +118,10 @@ class Block:
         """The character at which a physical line begins."""
         return self._starts[line] if line < len(self._starts) else len(self._source)
 
+    def lines_of(self, line: int) -> range:
+        """The lines of the good record that begins on a line."""
+        return range(line, line + self._line_counts.get(line, 1))
+
     def original(self, rows: pl.Series) -> pl.Series:
         """The exact text of some good records, by their numbers, without the line's end."""
         texts = []
@@ -143,8 +153,13 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
     literal_quote = False
     position, limit = start, min(len(text), start + MAX_RECORD_CHARACTERS)
     quoted, plain = _cell_patterns(dialect)
+    opening, delimiter, lead = _marks(dialect)
+    if lead is not None and (blanks := lead.match(text, position)):
+        position = blanks.end()
     while True:
-        if dialect.quote is not None and text.startswith(dialect.quote, position):
+        if dialect.quote is not None and (
+            text.startswith(dialect.quote, position) if opening is None else opening.match(text, position)
+        ):
             found = quoted.match(text, position, limit)
             if found is None:
                 return Broken("a quoted cell does not end", unclosed=True)
@@ -157,11 +172,14 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
             quoted_cells.append(False)
             literal_quote = literal_quote or (dialect.quote is not None and dialect.quote in found[0])
         position = found.end()
-        if text.startswith(dialect.delimiter, position):
+        after = _after_delimiter(text, position, dialect, delimiter)
+        if after is not None:
             if len(cells) == MAX_CELLS:
                 return Broken(f"more than {MAX_CELLS:,} cells", too_wide=True)
-            position += len(dialect.delimiter)
+            position = after
             continue
+        if lead is not None and (blanks := lead.match(text, position)):
+            position = blanks.end()
         line_end = _LINE_END.match(text, position)
         if line_end is None:
             return Broken("text after a closing quote")
@@ -169,6 +187,14 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
         # The text's last line may have no line feed; it is a line all the same.
         line_count = text.count("\n", start, position) + (not text.endswith("\n", start, position))
         return Record(cells, quoted_cells, position, line_count, literal_quote)
+
+
+def _after_delimiter(text: str, position: int, dialect: Dialect, runs: re.Pattern[str] | None) -> int | None:
+    """Where the next cell begins; None: no delimiter stands here."""
+    if runs is not None:
+        found = runs.match(text, position)
+        return found.end() if found else None
+    return position + len(dialect.delimiter) if text.startswith(dialect.delimiter, position) else None
 
 
 def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Block:
@@ -257,7 +283,7 @@ class _Walk:
         """
         start = self._start(line)
         text = self._slice(line, line + 1)
-        if text.strip("\r\n") == "":
+        if is_blank(text, self.dialect, self.width):
             return "blank", 1, ""
         simple = self.dialect.is_simple
         if simple and (self.dialect.quote is None or self.dialect.quote not in text):
@@ -287,6 +313,13 @@ class _Walk:
         return isinstance(parsed, Record) and parsed.line_count == 1 and len(parsed.cells) == self.width
 
 
+def is_blank(line: str, dialect: Dialect, width: int = 2) -> bool:
+    """Whether nothing stands on a line; of a wide table, also where blanks stand."""
+    if line.strip("\r\n") == "":
+        return True
+    return width > 1 and not line.strip() and (dialect.runs or dialect.delimiter not in line)
+
+
 def without_line_end(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
@@ -313,6 +346,15 @@ def _whole_record(dialect: Dialect, width: int) -> str:
 
 
 @lru_cache(maxsize=64)
+def _marks(dialect: Dialect) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None, re.Pattern[str] | None]:
+    """Of dialects with blanks that do not count: a cell's opening quote, a delimiter, blanks at a line's edges."""
+    opening = re.compile(f" *{re.escape(dialect.quote)}") if dialect.padded and dialect.quote else None
+    if not dialect.runs:
+        return opening, None, None
+    return opening, re.compile(rf" {{{len(dialect.delimiter)},}}(?![ \r\n]|\Z)"), re.compile(" +")
+
+
+@lru_cache(maxsize=64)
 def _cell_patterns(dialect: Dialect) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of a quoted and of a plain cell."""
     quote = re.escape(dialect.quote or "\0")
@@ -326,8 +368,10 @@ def _cell_patterns(dialect: Dialect) -> tuple[re.Pattern[str], re.Pattern[str]]:
     escape = re.escape(dialect.escape) if dialect.escape else ""
     escaped = f"|{escape}[^\r\n]" if escape else ""
     literal = f"|{escape}" if escape else ""
+    blanks = " *" if dialect.padded else ""
     quoted = re.compile(
-        f"{quote}((?:[^{quote}{escape}]++|{quote}{quote}{escaped and f'|{escape}.'})*+){quote}", re.DOTALL
+        f"{blanks}{quote}((?:[^{quote}{escape}]++|{quote}{quote}{escaped and f'|{escape}.'})*+){quote}{blanks}",
+        re.DOTALL,
     )
     return quoted, re.compile(rf"(?:[^{first}{escape}\r\n]++{escaped}{literal}{alone}|\r(?!\n|\Z))*+")
 
@@ -363,9 +407,10 @@ def first_records(text: str, dialect: Dialect, *, whole: bool) -> Iterator[Place
     position = line = 0
     found = False
     while position < len(text):
-        if text[position] in "\r\n":
-            line += text[position] == "\n"
-            position += 1
+        blank = _BLANK_LINE.match(text, position)
+        if blank is not None and is_blank(blank[0], dialect):
+            line += blank[0].endswith("\n")
+            position = blank.end()
             continue
         record = parse_record(text, position, dialect)
         if isinstance(record, Broken):
