@@ -23,6 +23,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "rejected": ("rejected",),
     "query": ("query",),
     "read": ("read",),
+    "validate": ("validate",),
     "contract": ("contract",),
     "organizations": ("organizations",),
 }

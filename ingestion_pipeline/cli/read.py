@@ -4,23 +4,23 @@ What belongs here: files and directories, the report's place, exit codes. What d
 canonical forms (`stages.canonical`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from ingestion_pipeline.cli.local_files import PARTLY, format_line, named_contract, pieces, told
 from ingestion_pipeline.cli.output import console, counted, escaped, json_text
-from ingestion_pipeline.errors import ConfigurationError, FileError, IngestionError
+from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.errors import ConfigurationError, IngestionError
 
 if TYPE_CHECKING:
     from ingestion_pipeline.stages.canonical import Form
 
 app = typer.Typer()
 
-PARTLY = 4
-_PIECE_BYTES = 1024 * 1024
 _SUFFIXES: dict[str, "Form"] = {
     ".csv": "csv",
     ".ndjson": "ndjson",
@@ -32,6 +32,7 @@ _SUFFIXES: dict[str, "Form"] = {
 @app.command()
 def read(
     files: Annotated[list[Path], typer.Argument(help="What is to be read.", show_default=False)],
+    *,
     to: Annotated[
         Path,
         typer.Option(
@@ -41,15 +42,26 @@ def read(
     report: Annotated[
         Path | None, typer.Option("--report", metavar="R.json", help="What was found, as JSON; '-': standard output.")
     ] = None,
+    contract: Annotated[
+        str | None,
+        typer.Option(
+            "--contract", metavar="C", help="A contract's YAML file, or a datasource: check every row, write the good."
+        ),
+    ] = None,
+    table: Annotated[
+        int, typer.Option("--table", min=1, metavar="N", help="Which of several tables; a contract says it by itself.")
+    ] = 1,
     header: Annotated[
         bool, typer.Option("--header", help="Give generated names to the columns of a file that has no header.")
     ] = False,
 ) -> None:
     """Write what is understood of files as clean text, without loading anything.
 
-    Every cell is text as the file has it. Exit code 0: all was read; 4: some records are no rows and were left out (see
-    the report); 1: a file cannot be read, and there is no output for it.
+    Every cell is text as the file has it; with a contract, its columns in its types. Exit code 0: all was read; 4: some
+    records are no rows, or break a rule of the contract, and were left out (see the report); 1: a file cannot be read,
+    and there is no output for it.
     """
+    by_contract = named_contract(contract) if contract is not None else None
     targets = _targets(files, to)
     for source, target in zip(files, targets, strict=True):
         if target.exists() and source.exists() and target.samefile(source):
@@ -59,7 +71,7 @@ def read(
     page = console(stderr=True)
     found = []
     for source, target in zip(files, targets, strict=True):
-        entry = _read_one(source, target, header=header)
+        entry = _read_one(source, target, contract=by_contract, table=table, header=header)
         found.append(entry)
         page.print(_line(entry), soft_wrap=True)
     if report is not None:
@@ -102,27 +114,41 @@ def _form(target: Path) -> "Form":
     return form
 
 
-def _read_one(source: Path, target: Path, *, header: bool) -> dict[str, Any]:
-    from ingestion_pipeline.stages.canonical import read_as_text
-
+def _read_one(source: Path, target: Path, *, contract: Contract | None, table: int, header: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"file": str(source), "outcome": "rejected", "output": None}
     partial = target.with_name(f".{target.name}.part")
     try:
         with partial.open("wb") as out:
-            report = read_as_text(_pieces(source), form=_form(target), out=out, header=header)
-        partial.replace(target)
+            if contract is None:
+                entry |= _as_text(source, _form(target), out, table=table, header=header)
+            else:
+                entry |= _by_contract(source, _form(target), out, contract)
+        if entry["outcome"] != "rejected":
+            partial.replace(target)
+            entry["output"] = str(target)
     except (IngestionError, OSError) as error:
+        entry["error"] = told(error)
+    finally:
         partial.unlink(missing_ok=True)
-        told = error if isinstance(error, IngestionError) else FileError(f"{error.strerror}: {error.filename}")
-        return entry | {"error": {"code": told.code, "message": told.message, "hint": told.hint}}
-    outcome = "partly read" if report.rows_rejected else "read"
-    return entry | {"outcome": outcome, "output": str(target)} | asdict(report)
+    return entry
 
 
-def _pieces(source: Path) -> Iterator[bytes]:
-    with source.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
+def _as_text(source: Path, form: "Form", out: BinaryIO, *, table: int, header: bool) -> dict[str, Any]:
+    from ingestion_pipeline.stages.canonical import read_as_text
+
+    report = asdict(read_as_text(pieces(source), form=form, out=out, table=table, header=header))
+    return report | {"outcome": "partly read" if report["rows_rejected"] else "read"}
+
+
+def _by_contract(source: Path, form: "Form", out: BinaryIO, contract: Contract) -> dict[str, Any]:
+    from ingestion_pipeline.cli.dry_run import DryRun, judge, typed_frame_without_rows
+    from ingestion_pipeline.stages.canonical import table_writer
+
+    with table_writer(form, out, header=True) as write:
+        found = judge(source, contract, DryRun(write, typed=form == "parquet"))
+        if found["outcome"] != "rejected" and not found["rows_accepted"]:
+            write(typed_frame_without_rows(contract))
+    return found
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -131,12 +157,9 @@ def _line(entry: dict[str, Any]) -> str:
         return (
             f"[red]rejected[/]     {name}: {escaped(entry['error']['message'])} {escaped(entry['error']['hint'] or '')}"
         )
-    told = entry["format"]
-    dialect = f", delimiter {told['delimiter']!r}" if told["delimiter"] else ""
     rejected = f", {counted(entry['rows_rejected'], 'record')} left out" if entry["rows_rejected"] else ""
     style = "yellow" if rejected else "green"
     return (
         f"[{style}]{entry['outcome']:11}[/]  {name}: {counted(entry['rows_accepted'], 'row')} of "
-        f"{counted(len(entry['columns']), 'column')}{rejected} ({escaped(told['format'])}, {told['encoding']}"
-        f"{escaped(dialect)})"
+        f"{counted(len(entry['columns']), 'column')}{rejected} ({format_line(entry['format'])})"
     )

@@ -125,6 +125,7 @@ class FileFormat:
         null_values: Words that mean null, in every column. An empty cell without quotes always does.
         header: The first record names the columns; otherwise they come in the contract's order. None: find out,
             which only a file without a contract needs.
+        table: Which of the tables of a delimited text, from 1.
     """
 
     type: FormatType = "auto"
@@ -135,6 +136,7 @@ class FileFormat:
     encoding: str | None = None
     null_values: tuple[str, ...] = ()
     header: bool | None = True
+    table: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,6 +100,7 @@ class _Format(_Document):
     encoding: str | None = None
     null_values: list[str] = Field(default_factory=list)
     header: bool = True
+    table: int = Field(1, ge=1)
 
 
 class ContractDocument(_Document):
@@ -173,6 +174,7 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
             encoding=document.format.encoding,
             null_values=tuple(document.format.null_values),
             header=document.format.header,
+            table=document.format.table,
         ),
     )
     problems.extend(_problems_between(contract))
@@ -313,6 +315,8 @@ def _problems_of_format(format_: FileFormat) -> Iterable[Problem]:
         yield Problem(
             "format.record_path", f"files of type {format_.type} have no such path", "Remove it, or the type."
         )
+    if format_.table > 1 and format_.type not in {"auto", "csv"}:
+        yield Problem("format.table", f"files of type {format_.type} have one table", "Remove it, or the type.")
     if "" in format_.record_path:
         yield Problem("format.record_path", "a key between its dots is missing", "Write keys as in 'data.items'.")
 

@@ -5,9 +5,9 @@ What belongs here: choosing the reader. To add a family, write a reader (`base.R
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from ingestion_pipeline.domain.contract import Column, Contract, FileFormat
+from ingestion_pipeline.domain.contract import Contract, FileFormat
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowReader
 from ingestion_pipeline.formats.compression import compression_of, decompressed, refuse_nested
@@ -17,13 +17,14 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 # The module of a format is imported when a file is of it: each run would pay for all of them.
 
 
-def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes: int) -> RowReader:
+def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes: int, table: int = 1) -> RowReader:
     """Find out what a file is and open it.
 
     Args:
         stored: The object's bytes in chunks of any size.
         contract: None: everything is found out by the file alone, and every column is kept as text.
         chunk_bytes: About how much plain text becomes one chunk of rows.
+        table: Where there is no contract: which of the tables of a delimited text, from 1.
 
     Raises:
         UnreadableFile: It is empty, damaged, of no known format, not of the one that the contract asks for, or it
@@ -40,7 +41,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
         )
     if compression is not None:
         refuse_nested(head, compression)
-    options = contract.format if contract else FileFormat(header=None)
+    options = contract.format if contract else FileFormat(header=None, table=table)
     columns = contract.columns if contract else None
     wanted = options.type
     if wanted == "parquet" or (wanted == "auto" and is_parquet(head)):
@@ -48,7 +49,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
 
         return ParquetReader(
             plain,
-            columns=_told_columns(columns, "Parquet"),
+            columns=columns,
             null_values=options.null_values,
             facts=FormatFacts(format="Parquet", compression=compression),
             chunk_bytes=chunk_bytes,
@@ -63,21 +64,28 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     lines = _told(with_line_feeds(text, head), decoded, facts)
     if wanted == "json" or (wanted == "auto" and may_be_json(head)):
         from ingestion_pipeline.formats.json_head import kind_of_json
-        from ingestion_pipeline.formats.json_reader import JsonReader
 
-        kind, lines = kind_of_json(lines, columns=columns or (), path=options.record_path, forced=wanted == "json")
+        kind, lines = kind_of_json(lines, columns=columns, path=options.record_path, forced=wanted == "json")
         if kind is not None:
-            return JsonReader(
+            from ingestion_pipeline.formats.json_keys import open_json
+
+            return open_json(
                 _unguessed(lines, decoded),
                 kind=kind,
                 options=options,
-                columns=_told_columns(columns, "JSON"),
+                columns=columns,
                 facts=facts,
                 chunk_bytes=chunk_bytes,
             )
     from ingestion_pipeline.formats.delimited import DelimitedReader
+    from ingestion_pipeline.formats.tables import from_table
 
-    return DelimitedReader(lines, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes)
+    lines_before = 0
+    if options.table > 1:
+        lines, lines_before = from_table(options.table, lines, chunk_bytes)
+    return DelimitedReader(
+        lines, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes, lines_before=lines_before
+    )
 
 
 def is_parquet(head: bytes) -> bool:
@@ -98,20 +106,6 @@ def _unguessed(text: Iterable[bytes], decoded: Decoded) -> Iterator[bytes]:
             raise undecodable("utf-8", line + piece.count(b"\n", 0, odd.start()))
         line += piece.count(b"\n")
         yield piece
-
-
-def _told_columns(columns: Sequence[Column] | None, what: str) -> Sequence[Column]:
-    """The contract's columns.
-
-    Raises:
-        UnreadableFile: There is no contract: only of delimited text all columns are found out by themselves.
-    """
-    if columns is None:
-        raise UnreadableFile(
-            f"The file is {what}, which is read by a contract only.",
-            hint="Upload it to a datasource whose contract names its columns.",
-        )
-    return columns
 
 
 def _told(text: Iterable[bytes], decoded: Decoded, facts: FormatFacts) -> Iterator[bytes]:

@@ -30,6 +30,15 @@ def names_without_contract(header: Sequence[str], width: int) -> list[str]:
     return names
 
 
+def text_columns(sources: Sequence[str]) -> list[Column]:
+    """Columns of text for names of a file's own: they need not be there, and may be empty."""
+    names = names_without_contract(sources, len(sources))
+    return [
+        Column(name=name, type="string", source=source, required=False, nullable=True)
+        for name, source in zip(names, sources, strict=True)
+    ]
+
+
 def fitted(header: Sequence[str], width: int) -> list[str]:
     """A header as wide as the rows below it: an empty name goes first from one that is too wide."""
     names = list(header)

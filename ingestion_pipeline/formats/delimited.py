@@ -56,6 +56,7 @@ class DelimitedReader:
         stream: UTF-8 without a byte order mark.
         columns: The contract's; None: there is no contract, and every column of the file is kept.
         facts: Completed here with dialect, preamble and header.
+        lines_before: Lines of the file that the stream does not have.
 
     Raises:
         UnreadableFile: No header, or one that lacks required columns.
@@ -69,6 +70,7 @@ class DelimitedReader:
         columns: Sequence[Column] | None,
         facts: FormatFacts,
         chunk_bytes: int,
+        lines_before: int = 0,
     ) -> None:
         self.facts = facts
         self._options = options
@@ -77,13 +79,13 @@ class DelimitedReader:
         whole = len(head) < _SAMPLE_BYTES
         sample = _decoded(head, 1, final=whole, lenient=not self._by_contract)
         begin = (
-            _told_by_contract(sample, options, columns, facts)
+            _told_by_contract(sample, options, columns, facts, lines_before)
             if columns is not None
             else _told_by_itself(_SURROGATES.sub("\ufffd", sample), options, facts, whole=whole)
         )
         if not whole and begin.characters >= len(sample):
             raise _no_lines(_SAMPLE_BYTES)
-        self._dialect, self._skip_lines = begin.dialect, begin.lines
+        self._dialect, self._skip_lines = begin.dialect, lines_before + begin.lines
         rows = _after(stream, len(sample[: begin.characters].encode(errors="surrogateescape")))
         lines = line_blocks(
             rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=lambda: _no_lines(MAX_LINE_BYTES)
@@ -341,7 +343,9 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
     )
 
 
-def _told_by_contract(sample: str, options: FileFormat, columns: Sequence[Column], facts: FormatFacts) -> _Begin:
+def _told_by_contract(
+    sample: str, options: FileFormat, columns: Sequence[Column], facts: FormatFacts, lines_before: int
+) -> _Begin:
     """Dialect by the contract, or the one with which a record looks most like its header."""
     dialect = _dialect(sample, options, columns)
     start = len(sample) - len(sample.lstrip("\r\n"))
@@ -353,22 +357,23 @@ def _told_by_contract(sample: str, options: FileFormat, columns: Sequence[Column
         raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
     start = _header_start(sample, start, dialect, {column.source for column in columns})
     before = sample.count("\n", 0, start)
+    header_line = lines_before + before + 1
     record = parse_record(sample, start, dialect)
     if isinstance(record, Broken):
         if record.too_wide:
             raise UnreadableFile(
-                f"The header on line {before + 1} has more than {MAX_CELLS:,} columns.",
+                f"The header on line {header_line} has more than {MAX_CELLS:,} columns.",
                 hint="Leave out what the contract does not name; if it is one long line, cut it into rows.",
             )
         raise UnreadableFile(
-            f"The header on line {before + 1} cannot be read: {record.reason}.", hint="Correct its quotes."
+            f"The header on line {header_line} cannot be read: {record.reason}.", hint="Correct its quotes."
         )
     header = [cell.strip() for cell in record.cells]
     facts.header_rows = 1
     preamble = sample[:start].split("\n")[:-1] if before > blank_lines else []
     names = names_by_contract(header, columns, facts)
     if preamble:
-        facts.warnings.append(f"The header is on line {before + 1}; the lines before it were left out.")
+        facts.warnings.append(f"The header is on line {header_line}; the lines before it were left out.")
     return _Begin(dialect, header, names, record.end, before + sample.count("\n", start, record.end), preamble)
 
 

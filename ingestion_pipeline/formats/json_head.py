@@ -44,12 +44,13 @@ class JsonKind:
 
 
 def kind_of_json(
-    stream: Iterable[bytes], *, columns: Sequence[Column], path: tuple[str, ...], forced: bool
+    stream: Iterable[bytes], *, columns: Sequence[Column] | None, path: tuple[str, ...], forced: bool
 ) -> tuple[JsonKind | None, Iterator[bytes]]:
     """Find out what kind of JSON a stream is.
 
     Args:
         stream: UTF-8 without a byte order mark.
+        columns: The contract's; None: there is no contract.
         path: The contract's way to the rows.
         forced: The contract says that it is JSON.
 
@@ -147,14 +148,15 @@ def _looks_like_lines(start: bytes, whole: bool) -> bool:
     return bool(lines) and 2 * sum(line[:1] == b"{" and line[-1:] == b"}" for line in lines) >= len(lines)
 
 
-def _kind_of_object(head: bytes, whole: bool, columns: Sequence[Column]) -> JsonKind:
+def _kind_of_object(head: bytes, whole: bool, columns: Sequence[Column] | None) -> JsonKind:
     """Whether the one object of a document is a row, or has the rows in it.
 
-    It is a row if it has the contract's required columns. Of an object longer than what was looked at, any of
+    It is a row if it has the contract's required columns, or without a contract if it has not exactly one array of
+    objects. Of an object longer than what was looked at, any of
     them before the first array of objects tells as much.
     """
-    required = {column.source for column in columns if column.required}
-    sources = {column.source for column in columns}
+    required = {column.source for column in columns or () if column.required}
+    sources = {column.source for column in columns or ()}
     keys: set[str] = set()
     arrays: list[str] = []
     empty: list[str] = []
@@ -179,7 +181,8 @@ def _kind_of_object(head: bytes, whole: bool, columns: Sequence[Column]) -> Json
     seen = {source for source in required if source in keys or source.partition(".")[0] in keys}
     if complete:
         candidates = arrays or empty
-        if seen == required or not candidates or (seen and len(candidates) > 1):
+        is_row = len(arrays) != 1 if columns is None else seen == required
+        if is_row or not candidates or (seen and len(candidates) > 1):
             return JsonKind("row")
         if len(candidates) > 1:
             return JsonKind("inside")  # the reader refuses the second one, by its line

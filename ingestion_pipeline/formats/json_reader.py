@@ -39,6 +39,7 @@ class JsonReader:
     Args:
         stream: UTF-8 without a byte order mark.
         facts: Completed here with the format and the keys of the first rows.
+        literal_keys: See `JsonTables`.
 
     Raises:
         UnreadableFile: The beginning is damaged, or no row of it has a required column.
@@ -53,12 +54,13 @@ class JsonReader:
         columns: Sequence[Column],
         facts: FormatFacts,
         chunk_bytes: int,
+        literal_keys: bool = False,
     ) -> None:
         self.facts = facts
         facts.format = _NAMES[kind.form]
         if kind.warning:
             facts.warnings.append(kind.warning)
-        self._tables = JsonTables(columns, options.null_values)
+        self._tables = JsonTables(columns, options.null_values, literal_keys=literal_keys)
         self._columns = columns
         self._required_are_there = False
         self._blank_lines = 0
@@ -68,6 +70,12 @@ class JsonReader:
         facts.header = list(self._tables.keys)[:_SHOWN_NAMES]
         facts.columns = len(self._tables.keys)
         facts.header_is_whole = facts.columns <= _SHOWN_NAMES and not self._tables.more_keys
+
+    @property
+    def keys(self) -> tuple[Sequence[str], bool]:
+        """The top-level keys of the rows until now, in their order, and whether there are more than are kept."""
+        found = self._tables.keys
+        return sorted(found, key=lambda key: found[key]), self._tables.more_keys
 
     def chunks(self) -> Iterator[RowChunk]:
         """The rows; see `RowReader.chunks`."""

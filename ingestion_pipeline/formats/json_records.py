@@ -14,6 +14,7 @@ those are cut into columns by Polars, thousands at once. The others are read one
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ import polars as pl
 
 from ingestion_pipeline.domain.contract import Column
 from ingestion_pipeline.formats.json_layout import Layout, layout_of
+from ingestion_pipeline.formats.records import MAX_CELLS
 
 # Deeper nesting is refused by count, not by the interpreter's stack, which differs from call to call.
 MAX_DEPTH = 200
@@ -67,19 +69,29 @@ class Table:
 class JsonTables:
     """Makes tables of texts, and remembers layouts and keys from one to the next.
 
+    Args:
+        literal_keys: There is no contract: sources are names of top-level keys, dots are a part of them, and every
+            name is kept whole, up to `MAX_CELLS`.
+
     Attributes:
-        keys: Names of top-level keys in order of appearance: the first `_MAX_NAMES`, long ones shortened.
+        keys: Names of top-level keys, each with the number of a text that has it and its place there: the first
+            `_MAX_NAMES`, long ones shortened.
         more_keys: There are more names than that.
         found: Contract columns that some row had, be it null.
     """
 
-    def __init__(self, columns: Sequence[Column], null_values: Sequence[str]) -> None:
-        self.keys: dict[str, None] = {}
+    def __init__(self, columns: Sequence[Column], null_values: Sequence[str], *, literal_keys: bool = False) -> None:
+        self.keys: dict[str, tuple[int, int]] = {}
+        self._texts = 0  # in the tables until now
         self.more_keys = False
         self.found: set[str] = set()
         self._columns = columns
         self._sources = [column.source for column in columns]
         self._dotted = [(n, tuple(source.split("."))) for n, source in enumerate(self._sources) if "." in source]
+        self._max_names, self._max_name_characters = _MAX_NAMES, _MAX_NAME_CHARACTERS
+        if literal_keys:
+            self._dotted = []
+            self._max_names, self._max_name_characters = MAX_CELLS, sys.maxsize
         self._null_values = list(null_values)
         self._layouts: list[Layout] = []
 
@@ -101,7 +113,7 @@ class JsonTables:
                 attempts += 1
                 continue
             self._layouts.append(new)
-            self._remember(new.keys)
+            self._remember(new.keys, self._texts + rows[attempts])
             self.found.update(column.name for column in self._columns if column.source in new.positions)
             rows, rest = self._take(new, rows, rest, parts)
         malformed: list[tuple[int, str]] = []
@@ -111,7 +123,8 @@ class JsonTables:
         numbers = pl.concat([numbers for numbers, _ in parts]) if parts else rows
         if len(parts) > 1:
             order = numbers.arg_sort()
-            cells, numbers = cells[order], numbers.gather(order)
+            cells, numbers = cells[order] if cells.width else cells, numbers.gather(order)
+        self._texts += len(texts)
         return Table(self._with_null_values(cells), numbers, malformed)
 
     def unknown_keys(self) -> list[str]:
@@ -154,7 +167,7 @@ class JsonTables:
         values: list[list[bytes | None]] = [[] for _ in self._columns]
         for row, text in zip(rows, texts, strict=True):
             try:
-                found = self._values(text)
+                found = self._values(text, self._texts + row)
             except NoObject as error:
                 malformed.append((row, str(error)))
                 continue
@@ -168,11 +181,11 @@ class JsonTables:
                 self.found.add(named.name)
         return pl.Series(good, dtype=pl.UInt32), pl.DataFrame(cells)
 
-    def _values(self, text: str) -> list[bytes | None]:
+    def _values(self, text: str, number: int) -> list[bytes | None]:
         """The texts of a row's values, one per column; None where the key is absent."""
         fields = read_object(text)
         if not fields.keys() <= self.keys.keys():
-            self._remember(fields)
+            self._remember(fields, number)
         values = [fields.get(source) for source in self._sources]
         if self._dotted:
             inside: dict[tuple[str, ...], Fields] = {}
@@ -181,14 +194,14 @@ class JsonTables:
                     values[position] = _reach(fields, path, inside)
         return values
 
-    def _remember(self, keys: Sequence[str] | Fields) -> None:
-        for key in keys:
-            name = key[:_MAX_NAME_CHARACTERS]
-            if name not in self.keys:
-                if len(self.keys) == _MAX_NAMES:
-                    self.more_keys = True
-                    return
-                self.keys[name] = None
+    def _remember(self, keys: Sequence[str] | Fields, number: int) -> None:
+        for position, key in enumerate(keys):
+            name = key[: self._max_name_characters]
+            if name not in self.keys and len(self.keys) == self._max_names:
+                self.more_keys = True
+                return
+            place = (number, position)
+            self.keys[name] = min(place, self.keys.get(name, place))
 
     def _with_null_values(self, cells: pl.DataFrame) -> pl.DataFrame:
         if not self._null_values:

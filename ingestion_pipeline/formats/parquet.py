@@ -17,6 +17,7 @@ import polars as pl
 from ingestion_pipeline.domain.contract import Column
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
+from ingestion_pipeline.formats.columns import text_columns
 from ingestion_pipeline.formats.parquet_process import DamagedParquet, ParquetProcess
 from ingestion_pipeline.formats.parquet_text import CellText, cell_text
 
@@ -32,6 +33,7 @@ class ParquetReader:
 
     Args:
         stream: The file's bytes; read to the end here, into a temporary file that ends with the reader.
+        columns: The contract's; None: there is no contract, and every column is kept as text.
         facts: Completed here with the columns.
 
     Raises:
@@ -42,7 +44,7 @@ class ParquetReader:
         self,
         stream: Iterable[bytes],
         *,
-        columns: Sequence[Column],
+        columns: Sequence[Column] | None,
         null_values: Sequence[str],
         facts: FormatFacts,
         chunk_bytes: int,
@@ -59,7 +61,8 @@ class ParquetReader:
                 self._process = ParquetProcess(self._file)
             except DamagedParquet as error:
                 raise _damaged(error) from error
-            self._cells = _contract_cells(self._process.schema, columns, facts)
+            schema = self._process.schema
+            self._cells = _contract_cells(schema, text_columns(list(schema)) if columns is None else columns, facts)
         except BaseException:
             self.close()
             raise

@@ -434,3 +434,21 @@ def iterate_records(text: str, dialect: Dialect) -> Iterator[Record | Broken]:
         if isinstance(parsed, Broken):
             return
         position = parsed.end
+
+
+def cell_spans(text: str, dialect: Dialect) -> list[tuple[int, int]]:
+    """Where each cell of a record stands in its text, its quotes included; of a broken one, the cells before that."""
+    spans: list[tuple[int, int]] = []
+    quoted, plain = _cell_patterns(dialect)
+    position = 0
+    while len(spans) < MAX_CELLS:
+        in_quotes = dialect.quote is not None and text.startswith(dialect.quote, position)
+        found = (quoted if in_quotes else plain).match(text, position)
+        if found is None:
+            return spans
+        spans.append((position, found.end()))
+        position = found.end()
+        if not text.startswith(dialect.delimiter, position):
+            return spans
+        position += len(dialect.delimiter)
+    return spans

@@ -103,7 +103,7 @@ def _after_a_blank_line(
         names = [cell or "" for cell in cells.row(above)]
         if names == look.header:
             continue  # files put one after the other
-        if all(is_prose(bad[at], dialect, cells.width) for at in title) and looks_like_header(names, valued):
+        if all(_is_title(bad[at], dialect) for at in title) and looks_like_header(names, valued):
             return End(line, decided=True)
     return None
 
@@ -131,6 +131,11 @@ def is_prose(text: str, dialect: Dialect, width: int) -> bool:
     parts = text.split(dialect.delimiter)
     is_sentence = dialect.delimiter in _IN_SENTENCES and all(part.startswith(" ") for part in parts[1:])
     return cells < width and is_sentence and len(text.split()) > cells + 1 and not any(map(is_value, parts[:-1]))
+
+
+def _is_title(text: str, dialect: Dialect) -> bool:
+    """Whether a line above names may be their table's title: one word is enough there."""
+    return width_of_line(text, dialect) == 1 and not is_value(text)
 
 
 def _are_names(text: str, dialect: Dialect) -> bool:

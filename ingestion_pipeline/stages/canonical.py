@@ -6,10 +6,12 @@ a contract (`stages.validate`), where the files lie (the caller's streams).
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
 import polars as pl
 
@@ -42,7 +44,13 @@ class ReadingReport:
 
 
 def read_as_text(
-    stored: Iterable[bytes], *, form: Form, out: BinaryIO, header: bool = False, chunk_bytes: int = _CHUNK_BYTES
+    stored: Iterable[bytes],
+    *,
+    form: Form,
+    out: BinaryIO,
+    header: bool = False,
+    table: int = 1,
+    chunk_bytes: int = _CHUNK_BYTES,
 ) -> ReadingReport:
     """Write a file's rows in a canonical form.
 
@@ -51,21 +59,20 @@ def read_as_text(
 
     Args:
         stored: The file's bytes, as they are stored.
+        table: Which of several tables, from 1.
         header: Also a file without a header gets one, of generated names.
 
     Raises:
         UnreadableFile: It cannot be read; what was written until then is not to be used.
     """
-    reader = open_rows(stored, contract=None, chunk_bytes=chunk_bytes)
+    reader = open_rows(stored, contract=None, chunk_bytes=chunk_bytes, table=table)
     report = ReadingReport()
     with_header = header or bool(reader.facts.header)
-    for number, cells in enumerate(_texts(reader, report)):
-        if number == 0:
+    with table_writer(form, out, header=with_header) as write:
+        for cells in _texts(reader, report):
             report.columns = cells.columns
-            writer = _WRITERS[form](out, with_header)
-        writer.write(cells)
-    if report.columns:
-        writer.close()
+            if cells.width:  # an empty array of JSON has no columns
+                write(cells)
     report.format, report.warnings = reader.facts.as_dict(), reader.facts.warnings
     report.rows_read = report.rows_accepted + report.rows_rejected
     if report.rows_read and not report.rows_accepted:
@@ -88,54 +95,40 @@ def _texts(reader: RowReader, report: ReadingReport) -> Iterator[pl.DataFrame]:
         yield chunk.cells
 
 
-class _Writer(Protocol):
-    def __init__(self, out: BinaryIO, header: bool) -> None: ...
-
-    def write(self, cells: pl.DataFrame) -> None: ...
-
-    def close(self) -> None: ...
+@contextmanager
+def table_writer(form: Form, out: BinaryIO, *, header: bool) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Writes frames of one schema, one after the other; the table is complete at the end of the context."""
+    if form == "parquet":
+        with _parquet_writer(out) as write:
+            yield write
+    elif form == "ndjson":
+        yield lambda rows: rows.write_ndjson(out)
+    else:
+        yield _Csv(out, header).write
 
 
 class _Csv:
     def __init__(self, out: BinaryIO, header: bool) -> None:
         self._out, self._header = out, header
 
-    def write(self, cells: pl.DataFrame) -> None:
+    def write(self, rows: pl.DataFrame) -> None:
         buffer = io.BytesIO()
-        cells.write_csv(buffer, include_header=self._header, line_terminator="\r\n", quote_style="necessary")
+        rows.write_csv(buffer, include_header=self._header, line_terminator="\r\n", quote_style="necessary")
         self._out.write(buffer.getbuffer())
         self._header = False
 
-    def close(self) -> None:
-        pass
 
+@contextmanager
+def _parquet_writer(out: BinaryIO) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Frames lie in a temporary directory until the end: Parquet is written as one stream from them."""
+    with tempfile.TemporaryDirectory(prefix="ingestion-read-") as directory:
+        numbers = count()
 
-class _Ndjson:
-    def __init__(self, out: BinaryIO, header: bool) -> None:
-        self._out = out
+        def write(rows: pl.DataFrame) -> None:
+            rows.write_ipc(Path(directory) / f"{next(numbers):08}.arrow", compression="lz4")
 
-    def write(self, cells: pl.DataFrame) -> None:
-        cells.write_ndjson(self._out)
-
-    def close(self) -> None:
-        pass
-
-
-class _Parquet:
-    """Chunks lie in a temporary directory until the end: Parquet is written as one stream from them."""
-
-    def __init__(self, out: BinaryIO, header: bool) -> None:
-        self._out = out
-        self._directory = tempfile.TemporaryDirectory(prefix="ingestion-read-")
-        self._count = 0
-
-    def write(self, cells: pl.DataFrame) -> None:
-        cells.write_ipc(Path(self._directory.name) / f"{self._count:08}.arrow", compression="lz4")
-        self._count += 1
-
-    def close(self) -> None:
-        with self._directory as directory:
-            pl.scan_ipc(f"{directory}/*.arrow").sink_parquet(self._out)
-
-
-_WRITERS: dict[Form, type[_Writer]] = {"csv": _Csv, "ndjson": _Ndjson, "parquet": _Parquet}
+        yield write
+        if any(Path(directory).iterdir()):
+            pl.scan_ipc(f"{directory}/*.arrow").sink_parquet(out)
+        else:
+            pl.DataFrame().write_parquet(out)
