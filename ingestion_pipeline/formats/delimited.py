@@ -27,12 +27,13 @@ from ingestion_pipeline.formats.records import (
     Broken,
     Dialect,
     is_plain,
-    iterate_records,
     parse_record,
     split_block,
 )
+from ingestion_pipeline.formats.samples import iterate_records
 from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
 from ingestion_pipeline.formats.text import MAX_LINE_BYTES, UPLOAD_HINT, first_bytes, line_blocks, undecodable
+from ingestion_pipeline.formats.unreadable import behind_lines, shown_text, unreadable_lines, without_unreadable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
@@ -45,7 +46,6 @@ _SHOWN_LINES, _SHOWN_LINE_CHARACTERS = 20, 500  # of a preamble in reports
 _CHUNK_LINES = 250_000
 # By its first line, Excel is told the delimiter.
 _DELIMITER_LINE = re.compile(r'"?sep=([^\s\w"]|\t)"?\r?\n', re.IGNORECASE)
-_SURROGATES = re.compile("[\udc80-\udcff]")
 _OTHER_THAN_LINE_ENDS = re.compile(rb"[^\r\n]")
 
 
@@ -81,7 +81,7 @@ class DelimitedReader:
         begin = (
             _told_by_contract(sample, options, columns, facts, lines_before)
             if columns is not None
-            else _told_by_itself(_SURROGATES.sub("\ufffd", sample), options, facts, whole=whole)
+            else _told_by_itself(shown_text(sample), options, facts, whole=whole)
         )
         if not whole and begin.characters >= len(sample):
             raise _no_lines(_SAMPLE_BYTES)
@@ -125,9 +125,9 @@ class DelimitedReader:
                 self._keep_first_rows(cells)
                 continue
             text = _decoded(block, line, final=True, lenient=not self._by_contract)
-            unreadable = _lines_with_surrogates(text)
+            unreadable = unreadable_lines(text)
             if unreadable:
-                text = _SURROGATES.sub("\ufffd", text)
+                text = shown_text(text)
             found = split_block(text, self._dialect, len(self._names), final=final)
             cells = self._parse(found.text.encode(), len(found.lines))
             end = None
@@ -136,10 +136,10 @@ class DelimitedReader:
             stop = found.line_count if end is None else end.line
             blank_lines += sum(at < stop for at in found.blank_lines)
             at = found.start_of(stop)
-            pending = block[len(text[:at].encode()) :] if not unreadable else _behind_lines(block, stop)
+            pending = block[len(text[:at].encode()) :] if not unreadable else behind_lines(block, stop)
             chunk = _chunk(found, cells, line, stop)
             if unreadable:
-                chunk = _without_unreadable(chunk, found, unreadable, line)
+                chunk = without_unreadable(chunk, found, unreadable, line)
             self._keep_first_rows(chunk.cells)
             yield chunk
             line += stop
@@ -241,46 +241,6 @@ def _decoded(data: bytes, line: int, *, final: bool, lenient: bool) -> str:
         return codecs.getincrementaldecoder("utf-8")("surrogateescape" if lenient else "strict").decode(data, final)
     except UnicodeDecodeError as error:
         raise undecodable("utf-8", line + data.count(b"\n", 0, error.start)) from error
-
-
-def _lines_with_surrogates(text: str) -> set[int]:
-    """Lines, from 0, on which bytes stand that are no text."""
-    found: set[int] = set()
-    line = at = 0
-    for odd in _SURROGATES.finditer(text) if not text.isascii() else ():
-        line += text.count("\n", at, odd.start())
-        at = odd.start()
-        found.add(line)
-    return found
-
-
-def _behind_lines(block: bytes, count: int) -> bytes:
-    at = 0
-    for _ in range(count):
-        at = block.find(b"\n", at) + 1
-        if not at:
-            return b""
-    return block[at:]
-
-
-def _without_unreadable(chunk: RowChunk, found: Block, unreadable: set[int], first: int) -> RowChunk:
-    """The chunk without the rows on whose lines bytes stand that are no text; `first` is the block's first line."""
-    lines = (chunk.lines - first).to_list()
-    bad = [row for row, line in enumerate(lines) if any(at in unreadable for at in found.lines_of(line))]
-    if not bad:
-        return chunk
-    keep = pl.Series(sorted(set(range(len(lines))).difference(bad)), dtype=pl.UInt32)
-    texts = found.original(pl.Series(bad, dtype=pl.UInt32)).to_list()
-    more = [
-        MalformedRecord(first + lines[row], text, "a byte cannot be read in the file's encoding")
-        for row, text in zip(bad, texts, strict=True)
-    ]
-    return RowChunk(
-        cells=chunk.cells[keep],
-        lines=chunk.lines.gather(keep),
-        malformed=sorted([*chunk.malformed, *more], key=lambda record: record.line),
-        original=lambda rows: found.original(keep.gather(rows)),
-    )
 
 
 def _after(stream: Iterable[bytes], count: int) -> Iterator[bytes]:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from ingestion_pipeline.formats.records import Dialect, Record, first_records
+from ingestion_pipeline.formats.records import Dialect, Record
+from ingestion_pipeline.formats.samples import first_records
 
 # In the order of preference where nothing else decides. The factor says how much of its evidence a delimiter may keep:
 # spaces and colons stand in prose and in times, a tab hardly stands anywhere by chance.

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ingestion_pipeline.formats.dialects import is_value
-from ingestion_pipeline.formats.records import Broken, Dialect, first_records
+from ingestion_pipeline.formats.records import Broken, Dialect
+from ingestion_pipeline.formats.samples import first_records
 
 _ROWS = 200
 _MAX_HEADER_ROWS = 5

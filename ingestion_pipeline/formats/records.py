@@ -1,6 +1,6 @@
 """Delimited text to records: where each one ends, also around quotes and line breaks inside cells.
 
-What belongs here: cutting text, which is pure. What does not: streams, headers, types.
+What belongs here: cutting text, which is pure. What does not: streams, headers, types, looking at samples (`samples`).
 
 A block of lines takes one of two ways. If nothing in it is quoted and the delimiters add up, every line is
 a record and nothing has to be looked at. Otherwise one regular expression tells the lines that are whole
@@ -10,7 +10,6 @@ its neighbours are not touched.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -21,7 +20,6 @@ from ingestion_pipeline.formats.base import MalformedRecord
 
 # A line's end, or the text's (a lone CR before it is what is left of a line's end).
 _LINE_END = re.compile(r"\r?(?:\n|\Z)")
-_BLANK_LINE = re.compile(r"\r|[^\S\n]*+(?:\n|\Z)")
 # A quote that nobody closes must not swallow the rest of the file.
 MAX_RECORD_CHARACTERS = 1024 * 1024
 # Text without line ends must not become a list of millions of cells.
@@ -382,58 +380,6 @@ def _unescaped(cell: str, dialect: Dialect) -> str:
         return cell
     meant = re.escape(dialect.escape + (dialect.quote or "")) + "".join(map(re.escape, dialect.delimiter[:1]))
     return re.sub(rf"{re.escape(dialect.escape)}([{meant}])", r"\1", cell)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands in a text.
-
-    Attributes:
-        line: Its first one, from 0.
-    """
-
-    start: int
-    end: int
-    line: int
-    record: Record | Broken
-
-
-def first_records(text: str, dialect: Dialect, *, whole: bool) -> Iterator[Place]:
-    """Every record from the beginning of a text on; of a broken one, one line is skipped. Blank lines are left out.
-
-    Args:
-        whole: Otherwise the text's last record may be cut off, and is left out unless it is the only one.
-    """
-    position = line = 0
-    found = False
-    while position < len(text):
-        blank = _BLANK_LINE.match(text, position)
-        if blank is not None and is_blank(blank[0], dialect):
-            line += blank[0].endswith("\n")
-            position = blank.end()
-            continue
-        record = parse_record(text, position, dialect)
-        if isinstance(record, Broken):
-            line_end = text.find("\n", position)
-            end, lines = (len(text) if line_end < 0 else line_end + 1), 1
-        else:
-            end, lines = record.end, record.line_count
-        if end >= len(text) and not whole and found:
-            return
-        yield Place(position, end, line, record)
-        found = True
-        position, line = end, line + lines
-
-
-def iterate_records(text: str, dialect: Dialect) -> Iterator[Record | Broken]:
-    """Every record of a text, one after the other; stops after one that is broken."""
-    position = 0
-    while position < len(text):
-        parsed = parse_record(text, position, dialect)
-        yield parsed
-        if isinstance(parsed, Broken):
-            return
-        position = parsed.end
 
 
 def cell_spans(text: str, dialect: Dialect) -> list[tuple[int, int]]:
