@@ -93,6 +93,7 @@ class DelimitedReader:
         self._blocks = ahead(_with_last(lines))
         self._names = begin.names
         self._first_rows: list[tuple[str | None, ...]] = []
+        self._bad_records = 0  # since the last row
         self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED)]
         facts.format = "delimited text"
         facts.delimiter, facts.quote, facts.escape = self._dialect.delimiter, self._dialect.quote, self._dialect.escape
@@ -123,6 +124,7 @@ class DelimitedReader:
                 yield RowChunk(cells=cells, lines=lines, malformed=(), original=_original_lines(block))
                 line += cells.height
                 self._keep_first_rows(cells)
+                self._bad_records = 0
                 continue
             text = _decoded(block, line, final=True, lenient=not self._by_contract)
             unreadable = unreadable_lines(text)
@@ -141,6 +143,9 @@ class DelimitedReader:
             if unreadable:
                 chunk = without_unreadable(chunk, found, unreadable, line)
             self._keep_first_rows(chunk.cells)
+            last = chunk.lines[-1] if chunk.cells.height else 0
+            bad = sum(record.line > last for record in chunk.malformed)
+            self._bad_records = bad if last else self._bad_records + bad
             yield chunk
             line += stop
             if end is not None and end.decided:
@@ -155,7 +160,8 @@ class DelimitedReader:
             self.facts.warnings.append(f"{blank_lines} blank lines were skipped.")
 
     def _look(self) -> Look:
-        return Look(header=None if self._by_contract else self.facts.header, first_rows=self._first_rows)
+        header = None if self._by_contract else self.facts.header
+        return Look(header=header, first_rows=self._first_rows, bad_records=self._bad_records)
 
     def _keep_first_rows(self, cells: pl.DataFrame) -> None:
         if len(self._first_rows) < LOOKED_AT:

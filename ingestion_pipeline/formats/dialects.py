@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from ingestion_pipeline.formats.records import Dialect, Record
+from ingestion_pipeline.formats.records import Broken, Dialect, Record
 from ingestion_pipeline.formats.samples import first_records
 
 # In the order of preference where nothing else decides. The factor says how much of its evidence a delimiter may keep:
@@ -125,7 +125,9 @@ def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detecte
     if not tried or (tried[0][0] < _TABLE and delimiter is None):
         # One column: nothing that stands in it delimits.
         unused = next(mark for mark in _NO_DELIMITERS if mark not in sample or mark == _NO_DELIMITERS[-1])
-        return Detected(Dialect(unused, '"'), 1.0 if not tried else 0.5, None, 1)
+        records = islice(first_records(sample, Dialect(unused, '"'), whole=whole), _RECORDS)
+        quote = None if any(isinstance(place.record, Broken) for place in records) else '"'
+        return Detected(Dialect(unused, quote), 1.0 if not tried else 0.5, None, 1)
     score, dialect, width = tried[0]
     other = next(((s, d) for s, d, _ in tried if d.delimiter.strip() != dialect.delimiter.strip()), None)
     second = other[0] if other else 0.0

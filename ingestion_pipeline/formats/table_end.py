@@ -25,6 +25,8 @@ _IN_SENTENCES = ",;:"
 MAX_BLANK_LINES = 200
 LOOKED_AT = 50
 _SHOWN_LINES, _SHOWN_CHARACTERS = 20, 500
+# More bad records in a row than these are no footer, wherever blocks of the file end.
+_FOOTER_RECORDS = 100
 _SHOWN_TABLES = 100
 
 
@@ -36,10 +38,12 @@ class Look:
         header: None: there is a contract. What is behind a blank line is rows then, good or rejected ones: to take it
             for another table would leave rows out.
         first_rows: The first `LOOKED_AT` rows before the block: they tell which columns hold values.
+        bad_records: How many came since the last row before the block.
     """
 
     header: Sequence[str] | None
     first_rows: Sequence[tuple[str | None, ...]]
+    bad_records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def end_of_table(
         end = _after_a_blank_line(block, cells, dialect, look, after_blank=after_blank, final=final)
         if end is not None:
             return end
-    return _prose_at_the_end(block, dialect, cells.width, final=final) if block.malformed else None
+    return _prose_at_the_end(block, dialect, cells.width, look, final=final) if block.malformed else None
 
 
 def _after_a_blank_line(
@@ -108,18 +112,19 @@ def _after_a_blank_line(
     return None
 
 
-def _prose_at_the_end(block: Block, dialect: Dialect, width: int, *, final: bool) -> End | None:
+def _prose_at_the_end(block: Block, dialect: Dialect, width: int, look: Look, *, final: bool) -> End | None:
     """Where prose begins that ends the block, and so the file if nothing comes after it."""
     last_good = block.lines[-1] if len(block.lines) else -1
     last = [record for record in block.malformed if record.line > last_good]
+    before = 0 if len(block.lines) else look.bad_records
+    if before + len(last) > _FOOTER_RECORDS:
+        return None
     end = None
     for record in reversed(last):
         if not is_prose(record.text, dialect, width):
             break
         end = record.line
-    if end is None or (not final and len(last) > _SHOWN_LINES):
-        return None
-    return End(end, decided=final)
+    return None if end is None else End(end, decided=final)
 
 
 def is_prose(text: str, dialect: Dialect, width: int) -> bool:

@@ -26,10 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, help="one case again")
     parser.add_argument("--first", type=int, help="the first number; others follow", default=int(time.time()) * 1000)
+    parser.add_argument("--count", type=int, help="at most so many cases")
     options = parser.parse_args(arguments)
     if options.seed is not None:
         return run([options.seed], seconds=_HANGS_AFTER_SECONDS)
-    return run(range(options.first, sys.maxsize), seconds=options.minutes * 60)
+    after = sys.maxsize if options.count is None else options.first + options.count
+    return run(range(options.first, after), seconds=options.minutes * 60)
 
 
 def run(numbers: "range | list[int]", *, seconds: float) -> int:

@@ -106,4 +106,5 @@ def _check_with_contract(data: bytes, piece: int, chunk_bytes: int) -> None:
         return
     assert report.rows_read == report.rows_accepted + report.rows_rejected + report.rows_filtered
     assert report.rows_accepted == sum(part.height for part in sink.parts)
-    assert report.rows_rejected == len({line for line, _, _ in sink.broken})
+    # Several elements of a JSON array may stand on one line.
+    assert len({line for line, _, _ in sink.broken}) <= report.rows_rejected <= len(sink.broken)

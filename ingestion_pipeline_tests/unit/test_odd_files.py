@@ -69,6 +69,22 @@ def test_the_encoding_is_the_same_in_whatever_pieces_the_file_comes():
         assert next(row for chunk in reader.chunks() for row in chunk.cells.rows()) == ("1", "Dvořák")
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 500, 100_000])
+@pytest.mark.parametrize("count", [1, 100, 101, 150])
+def test_a_footer_has_an_end_wherever_a_chunk_has_one(count, chunk_bytes):
+    text = "a,b,c\n" + "1,2,3\n" * 60 + "The office says so.\n" * count
+    reader = open_rows([text.encode()], contract=None, chunk_bytes=chunk_bytes)
+    bad = sum(len(chunk.malformed) for chunk in reader.chunks())
+    footer = reader.facts.warnings[-1] if reader.facts.warnings else ""
+    assert (bad, footer.split(" ")[0]) == ((0, str(count)) if count <= 100 else (count, ""))
+
+
+def test_of_one_column_quotes_are_letters_where_they_cannot_be_read():
+    facts, rows, bad = understood(b'text\n"one" of them\n"two", and more\nthree\n')
+    assert (facts.header, bad) == (["text"], [])
+    assert rows == [['"one" of them'], ['"two", and more'], ["three"]]
+
+
 def test_words_of_one_column_stay_whole():
     text = "text\nIt was a dark night.\nShe said nothing at all.\nThen, suddenly, it rained.\n"
     facts, rows, bad = understood(text.encode())
