@@ -54,6 +54,7 @@ lint: $(READY) ## Linter, formatter, types, import contracts, models against mig
 lock: $(READY) ## Resolve the dependencies anew and write the lock files
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade --all-extras pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c requirements.lock pyproject.toml -o deploy/requirements.lock
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade benchmarks/requirements.in -o benchmarks/requirements.lock
 	@printf 'setuptools>=75\nuv\n' | $(BIN)/uv pip compile $(LOCK_FLAGS) --upgrade - -o build-requirements.lock
 
 # Some tests look at Dagster's pages in a real browser.
@@ -83,8 +84,8 @@ fuzz: $(READY) ## Damage files of every format at random, read them, check what 
 
 .PHONY: bench bench-short
 # Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.
-bench: $(READY) ## Measure validation, latency, detection, batching (an hour; bench-short: ten minutes)
-	@status=0; for name in validation latency detection batching; do \
+bench: $(READY) ## Measure validation, memory, latency, detection, batching (hours; bench-short: ten minutes)
+	@status=0; for name in validation memory latency detection batching; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; \
 	done; exit $$status
 
@@ -96,6 +97,14 @@ bench-short: $(READY)
 	$(BIN)/python -m benchmarks.batching --files 12 --caps 1 12 || status=1; \
 	exit $$status
 
+.PHONY: bench-peers
+bench-peers: .venv-peers/.ready ## Install what the validation benchmark is compared with (DuckDB, pandas, dlt), apart
+
+.venv-peers/.ready: benchmarks/requirements.lock $(READY)
+	@[ -x .venv-peers/bin/python ] || "$(PYTHON)" -m venv .venv-peers
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python .venv-peers/bin/python --require-hashes $<
+	@touch $@
+
 clean: ## Stop the stack; remove .venv, caches and the stack's data
 	@[ ! -x $(BIN)/ingestion-pipeline ] || $(BIN)/ingestion-pipeline down
-	@rm -rf .venv .ingestion .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-peers .ingestion .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

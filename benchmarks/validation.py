@@ -1,165 +1,45 @@
-"""Validation: validate and transform of the year file, S3 to S3, beside bare Polars moving the same file.
+"""Validation: validate and transform of years of flights, S3 to S3, beside bare Polars and what else people use.
 
-Ours reads the object in a stream, checks every row against the contract (types, rules, uniqueness), writes accepted
-rows and quarantine to the bucket and from there the compressed object that Druid reads: the code of the ops, in one
-process as in a run. Bare Polars does `scan_csv` -> `sink_csv` zstd on the same objects of the same server and checks
-nothing. Each contender runs in a process of its own; its peak memory is that process's VmHWM, imports included (ours
-has Dagster among them, as every run has). Seconds are of the work alone, after the imports that
-every run has made by then; CPU seconds, over all threads, are steadier than seconds on a machine that does other work.
+Ours reads the object in a stream, checks every row against the whole contract (types, rules, uniqueness), writes
+accepted rows and quarantine to the bucket and from there the compressed object that Druid reads: the code of the ops,
+in one process as in a run. Bare Polars does `scan_csv` -> `sink_csv` zstd on the same objects of the same server and
+checks nothing; all ratios are to it, on the clean file. What the peers do is said in `benchmarks.contenders`, a module
+each; none of them checks as much. The second file has errors of twelve kinds in one row of a hundred: what ours found
+is compared with what was planted, entry by entry; of the others it is told how many rows they left out.
+
+Each contender runs in a process of its own; its peak is the sum of the VmHWM of that process and its children, imports
+included (ours has Dagster among them, as every run has). Seconds are of the work alone; CPU seconds, over all threads,
+are steadier than seconds on a machine that does other work.
 
 How to run (only the S3 server is started)::
 
-    python -m benchmarks.validation                 the 31 MB file, a minute
-    python -m benchmarks.validation --copies 20     621 MB, 6.7 million rows
-    python -m benchmarks.validation --profile       and where our time goes
+    python -m benchmarks.validation                      the 31 MB file, a minute
+    make bench-peers                                     an environment for the peers, once
+    python -m benchmarks.validation --peers duckdb pandas
+    python -m benchmarks.validation --copies 20          621 MB, 6.7 million rows
+    python -m benchmarks.validation --profile            and where our time goes
 
-Copies differ in their carrier codes, so that the contract's uniqueness holds over the whole file.
+Memory of larger files: `benchmarks.memory`.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from io import BytesIO, StringIO
-from multiprocessing import get_context
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from benchmarks.common import (
-    DATASOURCE,
-    ORGANIZATION,
-    month_files,
-    peak_rss_bytes,
-    run,
-    running_stack,
-    say,
-    summary,
-    table,
-    year_file,
-)
-from ingestion_pipeline.settings import Settings
+import polars as pl
 
-SOURCE = f"benchmarks/{DATASOURCE}.csv"
-TARGET_RATIO = 1.3
+from benchmarks.common import Bench, month_files, run, running_stack, say, summary, year_file
+from benchmarks.side_by_side import BARE, OURS, PEERS, Contender, compare, middle, perform, task_of, upload
+from benchmarks.validation_files import Error, write_contract, write_years
+
+CLEAN, PLANTED = "benchmarks/flights.csv", "benchmarks/flights-planted.csv"
+GOAL_RATIO, CLEAN_RATIO, PLANTED_RATIO = 1.3, 2.0, 2.5
 TARGET_BYTES = 500_000_000
-_CODE = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+PEER_SECONDS = 1800.0
 
-
-def ours(settings: Settings, profile: bool) -> dict[str, Any]:
-    """Validate and transform, as the ops do; in a process of its own."""
-    import cProfile
-    import pstats
-
-    import polars as pl
-
-    from ingestion_pipeline.adapters.contracts import load_contracts
-    from ingestion_pipeline.adapters.s3 import ObjectStore
-    from ingestion_pipeline.defs.validate_op import BucketSink
-    from ingestion_pipeline.stages.transform import transform
-    from ingestion_pipeline.stages.validate import validate
-
-    bucket = ObjectStore.from_settings(settings)
-    contract = load_contracts(settings.contracts_dir).contracts[DATASOURCE]
-    job_id = str(uuid4())
-    imported = peak_rss_bytes()
-
-    def parts(keys: list[str]) -> Iterator["pl.DataFrame"]:
-        for key in keys:
-            yield pl.read_ipc(BytesIO(bucket.get(key)))
-
-    profiler = cProfile.Profile()
-    if profile:
-        profiler.enable()
-    began, cpu = time.perf_counter(), time.process_time()
-    with ExitStack() as stack:
-        sink = BucketSink(bucket, f"{ORGANIZATION}/{DATASOURCE}/{job_id}/e1", stack)
-        report = validate(bucket.read(SOURCE), contract=contract, name="flights.csv", sink=sink)
-        sink.finish()
-    validated = time.perf_counter()
-    encoding: Any = "csv" if report.csv_safe else "ndjson"
-    with bucket.writer(f"cleaned/{ORGANIZATION}/{DATASOURCE}/{job_id}/e1/rows.{encoding}.zst") as out:
-        written = transform(
-            parts(sink.parts), contract=contract, job_id=job_id, organization=ORGANIZATION, encoding=encoding, out=out
-        )
-    ended, used = time.perf_counter(), time.process_time() - cpu
-    text = ""
-    if profile:
-        profiler.disable()
-        buffer = StringIO()
-        pstats.Stats(profiler, stream=buffer).sort_stats("tottime").print_stats(25)
-        text = buffer.getvalue()
-    bucket.delete(sink.parts)
-    return {
-        "seconds": ended - began,
-        "cpu_seconds": used,
-        "validate_seconds": validated - began,
-        "transform_seconds": ended - validated,
-        "rows": report.rows_read,
-        "rejected": report.rows_rejected,
-        "bytes_out": written.size_bytes,
-        "imports_bytes": imported,
-        "peak_bytes": peak_rss_bytes(),
-        "profile": text,
-    }
-
-
-def bare(settings: Settings) -> dict[str, Any]:
-    """Polars alone, nothing checked; in a process of its own."""
-    import polars as pl
-
-    assert settings.s3_access_key_id is not None
-    assert settings.s3_secret_access_key is not None
-    access = {
-        "aws_endpoint_url": settings.s3_endpoint_url or "",
-        "aws_region": settings.s3_region,
-        "aws_access_key_id": settings.s3_access_key_id.get_secret_value(),
-        "aws_secret_access_key": settings.s3_secret_access_key.get_secret_value(),
-        "aws_allow_http": "true",
-    }
-    target = f"s3://{settings.s3_bucket}/benchmarks/bare.csv.zst"
-    imported = peak_rss_bytes()
-    began, cpu = time.perf_counter(), time.process_time()
-    frame = pl.scan_csv(
-        f"s3://{settings.s3_bucket}/{SOURCE}",
-        null_values=["NA"],
-        infer_schema_length=10_000,
-        storage_options=access,
-        credential_provider=None,
-    )
-    frame.sink_csv(
-        target,
-        compression="zstd",
-        storage_options=access,
-        credential_provider=None,
-    )
-    seconds, used = time.perf_counter() - began, time.process_time() - cpu
-    return {"seconds": seconds, "cpu_seconds": used, "imports_bytes": imported, "peak_bytes": peak_rss_bytes()}
-
-
-def in_own_process(function: Any, *arguments: Any) -> dict[str, Any]:
-    """Call it in a fresh process: its peak memory is its own."""
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
-        result: dict[str, Any] = pool.submit(function, *arguments).result()
-        return result
-
-
-def write_copies(year: Path, target: Path, copies: int) -> None:
-    """The year `copies` times under one header; each copy has carrier codes of its own."""
-    import polars as pl
-
-    frame = pl.read_csv(year, infer_schema=False)
-    carriers = frame["carrier"].unique().sort().to_list()
-    if len(carriers) * copies > len(_CODE) ** 2:
-        raise SystemExit(f"At most {len(_CODE) ** 2 // len(carriers)} copies can be told apart.")
-    with target.open("wb") as out:
-        for copy in range(copies):
-            numbers = {carrier: position * copies + copy for position, carrier in enumerate(carriers)}
-            codes = {carrier: _CODE[n // len(_CODE)] + _CODE[n % len(_CODE)] for carrier, n in numbers.items()}
-            frame.with_columns(pl.col("carrier").replace_strict(codes)).write_csv(out, include_header=copy == 0)
+Results = dict[Contender, list[dict[str, Any]]]
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -168,57 +48,94 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         running_stack(arguments.data_dir, only=["s3"], ledger=False) as bench,
     ):
         directory = Path(scratch)
-        source = year_file(directory, month_files(directory))
-        if arguments.copies > 1:
-            write_copies(source, directory / "copies.csv", arguments.copies)
-            source = directory / "copies.csv"
-        size = source.stat().st_size
-        bench.bucket.put_file(SOURCE, source)
+        year = year_file(directory, month_files(directory))
+        contract = directory / "flights.yaml"
+        write_contract(bench.settings.contracts_dir / "flights.yaml", contract, arguments.copies)
+        errors = upload(
+            bench, lambda clean, planted: write_years(year, arguments.copies, clean, planted=planted), CLEAN, PLANTED
+        )
+        size = bench.bucket.head(CLEAN).size_bytes
         say(f"{size / 1e6:,.0f} MB in the bucket; {arguments.repetitions} repetitions, the contenders take turns.")
-        polars, mine = [], []
+        peers = [peer for peer in PEERS if peer.module.split("_")[0] in arguments.peers]
+        results: dict[str, Results] = {CLEAN: {}, PLANTED: {}}
         for number in range(arguments.repetitions):
-            polars.append(in_own_process(bare, bench.settings))
-            mine.append(in_own_process(ours, bench.settings, False))
-            say(f"  {number + 1}: bare Polars {polars[-1]['seconds']:.2f} s, ours {mine[-1]['seconds']:.2f} s")
-        profile = in_own_process(ours, bench.settings, True)["profile"] if arguments.profile else ""
-    return report(polars, mine, size, profile)
+            for source, contenders in ((CLEAN, (BARE, OURS)), (PLANTED, (OURS,))):
+                # The peers are slow, and nothing is promised of them: one run.
+                for contender in (*contenders, *(peers if number == 0 else ())):
+                    task = task_of(bench, source=source, target=f"benchmarks/{contender.module}", contract=contract)
+                    figures = perform(contender, task, seconds=PEER_SECONDS if contender.is_peer else None)
+                    results[source].setdefault(contender, []).append(figures)
+                    say(f"  {number + 1} {source}: {contender.name} {figures.get('failed') or figures['seconds']}")
+        found = found_errors(bench, results[PLANTED][OURS][0]["quarantine"])
+        if arguments.profile:
+            task = task_of(bench, source=CLEAN, target="benchmarks/profile", contract=contract, profile=True)
+            say(perform(OURS, task)["profile"])
+    return report(results, size, set(errors), found)
 
 
-def report(polars: list[dict[str, Any]], mine: list[dict[str, Any]], size: int, profile: str) -> dict[str, Any]:
-    """Print and return the figures; medians of seconds, the highest of the peaks."""
-    rows = mine[0]["rows"]
+def found_errors(bench: Bench, keys: list[str]) -> set[Error]:
+    """What our quarantine says, as line, column and rule."""
+    frames = [pl.read_parquet(BytesIO(bench.bucket.get(key)), columns=["line", "column", "rule"]) for key in keys]
+    return {Error(*entry) for frame in frames for entry in frame.iter_rows()}
 
-    def line(name: str, results: list[dict[str, Any]]) -> tuple[Any, ...]:
-        seconds = statistics.median(result["seconds"] for result in results)
-        peak, imports = (max(result[which] for result in results) // 10**6 for which in ("peak_bytes", "imports_bytes"))
-        cpu = statistics.median(result["cpu_seconds"] for result in results)
-        return name, seconds, cpu, int(rows / seconds), size / 1e6 / seconds, imports, peak
 
-    bare_line, our_line = line("bare Polars, nothing checked", polars), line("validate + transform", mine)
-    say(f"\n{rows:,} rows, {size / 1e6:,.0f} MB, {mine[0]['rejected']:,} rejected")
-    table(["", "seconds", "CPU seconds", "rows/s", "MB/s", "MB after imports", "peak MB"], [bare_line, our_line])
+def report(results: dict[str, Results], size: int, errors: set[Error], found: set[Error]) -> dict[str, Any]:
+    """Print and return the figures."""
+    bare_runs, clean_runs, planted_runs = results[CLEAN][BARE], results[CLEAN][OURS], results[PLANTED][OURS]
+    rows = clean_runs[0]["rows"]
+    bare = {which: middle(bare_runs, which) for which in ("seconds", "cpu_seconds")}
+    say(f"\nClean: {rows:,} rows, {size / 1e6:,.0f} MB")
+    compare(results[CLEAN], rows, bare)
     for step in ("validate", "transform"):
-        say(f"  of it {step}: {statistics.median(result[f'{step}_seconds'] for result in mine):.2f} s")
-    ratio, cpu_ratio = our_line[1] / bare_line[1], our_line[2] / bare_line[2]
-    within = our_line[6] * 10**6 <= TARGET_BYTES
-    say(f"\nOurs takes {ratio:.2f} times bare Polars' seconds (aim: {TARGET_RATIO}), {cpu_ratio:.2f} times its CPU.")
-    say(f"Peak memory {our_line[6]} MB: {'within' if within else 'ABOVE'} the promised {TARGET_BYTES // 10**6} MB.")
-    if profile:
-        say(profile)
+        say(f"  of ours {step}: {middle(clean_runs, f'{step}_seconds'):.2f} s")
+    say(f"\nWith {len(errors):,} planted errors:")
+    compare(results[PLANTED], rows, bare)
+    missed, invented = len(errors - found), len(found - errors)
+    peak = max(run["peak_bytes"] for run in (*clean_runs, *planted_runs))
+    ratios = {
+        f"{name}{what}": round(middle(runs, which) / bare[which], 3)
+        for name, runs in (("clean", clean_runs), ("planted", planted_runs))
+        for what, which in (("", "seconds"), ("_cpu", "cpu_seconds"))
+    }
+    promises = {
+        f"clean file: {ratios['clean']} times bare Polars' seconds, {ratios['clean_cpu']} times its CPU seconds "
+        f"(at most {CLEAN_RATIO}; goal {GOAL_RATIO})": ratios["clean"] <= CLEAN_RATIO,
+        f"planted errors: {ratios['planted']} times its seconds, {ratios['planted_cpu']} times its CPU seconds "
+        f"(at most {PLANTED_RATIO})": ratios["planted"] <= PLANTED_RATIO,
+        f"found at line, column and rule: {len(errors & found):,} of {len(errors):,}, missed {missed:,}, "
+        f"invented {invented:,}": not missed and not invented,
+        f"peak memory {peak // 10**6} MB (at most {TARGET_BYTES // 10**6})": peak <= TARGET_BYTES,
+        f"nothing rejected of the clean file, {len(errors):,} rows of the other": clean_runs[0]["rows_out"] == rows
+        and planted_runs[0]["rows_out"] == rows - len(errors),
+    }
+    say()
+    for promise, holds in promises.items():
+        say(f"{'HOLDS' if holds else 'DOES NOT HOLD'}: {promise}.")
     return {
         "rows": rows,
         "size_bytes": size,
-        "bare": summary([result["seconds"] for result in polars]) | {"peak_bytes": bare_line[6] * 10**6},
-        "ours": summary([result["seconds"] for result in mine]) | {"peak_bytes": our_line[6] * 10**6},
-        "ratio": round(ratio, 3),
-        "cpu_ratio": round(cpu_ratio, 3),
-        "holds": within,
+        "clean": {c.module: _summary(runs) for c, runs in results[CLEAN].items()},
+        "planted": {c.module: _summary(runs) for c, runs in results[PLANTED].items()},
+        "ratios": ratios,
+        "missed": missed,
+        "invented": invented,
+        "peak_bytes": peak,
+        "holds": all(promises.values()),
     }
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    good = [run for run in runs if "failed" not in run]
+    if not good:
+        return {"failed": runs[0]["failed"]}
+    return summary([run["seconds"] for run in good]) | {"peak_bytes": max(run["peak_bytes"] for run in good)}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--copies", type=int, default=1, help="how often the year is in the file")
     parser.add_argument("--repetitions", type=int, default=3)
+    names = [peer.module.split("_")[0] for peer in PEERS]
+    parser.add_argument("--peers", nargs="*", choices=names, default=names, help="dlt takes minutes for each 31 MB")
     parser.add_argument("--profile", action="store_true", help="one more run of ours under cProfile")
 
 

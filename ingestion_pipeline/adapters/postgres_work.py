@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ingestion_pipeline.adapters.postgres import as_json, clean_text, transaction
 from ingestion_pipeline.adapters.postgres_jobs import JOB_COLUMNS, job_from_row
 from ingestion_pipeline.domain.job import Job, Lease, Outcome, Staged, Status, Step
+from ingestion_pipeline.domain.quarantine import Quarantine
 from ingestion_pipeline.errors import IngestionError, LeaseLost
 
 # A run may take what nobody holds, what it holds itself, and what the run that it retries held.
@@ -98,9 +99,9 @@ RETURNING j.job_id
             return {str(job_id) for job_id in rows.scalars()}
 
     def record_validated(
-        self, lease: Lease, *, report: Mapping[str, Any], staged: Staged | None, quarantine_url: str | None
+        self, lease: Lease, *, report: Mapping[str, Any], staged: Staged | None, quarantine: Quarantine | None
     ) -> None:
-        """Keep what validate found: counts, hash, errors, preview, and where the accepted rows are.
+        """Keep what validate found: counts, hash, errors, preview, and where the accepted and the rejected rows are.
 
         Args:
             report: `ValidationReport.as_dict()`.
@@ -108,6 +109,7 @@ RETURNING j.job_id
         kept = ("rule_counts", "format", "warnings", "time_min", "time_max")
         preview: list[Mapping[str, Any]] = report.get("preview") or []
         result = {key: report.get(key) for key in kept} | {
+            "quarantine": quarantine.as_dict() if quarantine else None,
             # JSONB forgets the order of keys, and a table's columns have one.
             "schema": [[name, dtype] for name, dtype in (report.get("schema") or {}).items()],
             "preview": {
@@ -134,7 +136,7 @@ RETURNING j.job_id
                 "result": as_json(result),
                 "staged": as_json(staged.as_dict()) if staged else None,
                 "contract_version": staged.contract_version if staged else None,
-                "quarantine_url": quarantine_url,
+                "quarantine_url": quarantine.csv_url if quarantine else None,
             },
         )
 

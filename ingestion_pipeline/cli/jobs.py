@@ -187,8 +187,9 @@ def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> s
 
 def _next_of_rejects(job: Mapping[str, Any], family: Sequence[Job]) -> str:
     root, id_ = keeper(family), job["job_id"][:SHORT_ID]
-    if not root.holds_rows:
-        # A replay or a second try: what it rejected is corrected in the whole file.
+    kind = ((job["result"] or {}).get("format") or {}).get("format", "delimited text")
+    if not root.holds_rows or kind != "delimited text":
+        # A replay or a second try, or no lines to send alone: what it rejected is corrected in the whole file.
         return f"Correct the rejected rows in the file and send it: `ingestion-pipeline upload FILE --replaces {id_}`."
     if not open_rows(family):
         return "Nothing: every rejected row was corrected."

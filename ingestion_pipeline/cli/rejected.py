@@ -1,34 +1,37 @@
 """Command `rejected`: the rejected rows of a file, to look at or to correct.
 
-What belongs here: fetching the quarantine file, and making of it what a person edits. What does not: rejecting rows
-(`stages.validate`), sending them again (`cli.corrections`).
+What belongs here: fetching what the run kept, and the file that a person or a program gets. What does not: rejecting
+rows (`stages.validate`), what is in these files (`stages.quarantine`), sending rows again (`cli.corrections`).
 """
 
-import csv
-import io
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 
 from ingestion_pipeline.cli.connections import Connections, connected
 from ingestion_pipeline.cli.family import open_rows
-from ingestion_pipeline.cli.jobs import find_job
-from ingestion_pipeline.cli.output import console, counted
-from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.cli.jobs import find_job, what_next
+from ingestion_pipeline.cli.output import console, counted, json_text
 from ingestion_pipeline.domain.correction import fixes, keeper
+from ingestion_pipeline.domain.job import Job
 from ingestion_pipeline.domain.orders import short
-from ingestion_pipeline.errors import FileError, ObjectMissing
+from ingestion_pipeline.domain.quarantine import Quarantine
+from ingestion_pipeline.errors import ConfigurationError, FileError, ObjectMissing
+
+if TYPE_CHECKING:
+    import polars as pl
 
 app = typer.Typer()
 
-# Longer than any record that is read.
-_MAX_CELL_CHARACTERS = 128 * 1024 * 1024
-# As the reader of delimited text calls itself.
-_TEXT = "delimited text"
+Form = Literal["csv", "parquet", "xlsx", "lines"]
+_SUFFIXES: Mapping[str, Form] = {".csv": "csv", ".parquet": "parquet", ".xlsx": "xlsx"}
 
 
 @app.command()
@@ -36,144 +39,154 @@ def rejected(
     job: Annotated[str, typer.Argument(metavar="JOB", help="Its id, the beginning of it, its key or file name.")],
     *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A new file; default: standard output.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A new file: .csv, .xlsx (to look at) or .parquet (for programs); default: CSV to standard output.",
+            show_default=False,
+        ),
     ] = None,
     fixable: Annotated[
         bool, typer.Option("--fixable", help="The original lines with the header, each once, to correct and resubmit.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For machines: where the rows are, counts per rule, what was written.")
+    ] = False,
 ) -> None:
     """Get the rejected rows of a file: line, column, rule, value, reason, original text."""
-    page = console(stderr=True)
+    form = _form(output, fixable=fixable, as_json=as_json)
     with connected() as systems:
         found = find_job(systems, job)
-        key = _quarantine_key(systems, found)
+        kept = _quarantine(found)
         if output is not None and output.exists():
             raise FileError(f"{output} exists already.", hint="Name another file: this one may hold corrections.")
-        try:
-            pieces = systems.bucket.read(key)
-            if fixable:
-                pieces = fixable_lines(pieces, found["result"]["format"], _format(systems, found))
-            _write(pieces, output)
-        except ObjectMissing as error:
-            raise FileError(
-                f"{systems.bucket.url(key)} does not exist any more.", hint="Correct the whole file and upload it."
-            ) from error
         family = systems.ledger.corrections.family(found["job_id"])
-        made = fixes(family) if open_rows(family) is not None else []
-        if fixable and made and found["job_id"] == keeper(family).job_id:
-            page.print(
-                f"Some of these are fixed already: `ingestion-pipeline rejected {short(made[-1])} --fixable` has those "
-                "that its correction left.",
-                style="yellow",
-                markup=False,
-                soft_wrap=True,
+        next_step = what_next(found, family, datetime.now(UTC))
+        written = None
+        if output is not None or not as_json:
+            written = _write(_Source(systems, found, kept), form, output, [next_step])
+        if as_json:
+            told = _facts(systems, found, kept) | {"rows_open": open_rows(family), "next_step": next_step}
+            typer.echo(json_text(told | {"output": output, "rows_written": written}))
+        else:
+            _say(found, kept, family, form=form, output=output, written=written, next_step=next_step)
+
+
+def _form(output: Path | None, *, fixable: bool, as_json: bool) -> Form:
+    form: Form | None = "csv" if output is None else _SUFFIXES.get(output.suffix.lower())
+    if fixable:
+        if form in ("xlsx", "parquet"):
+            raise ConfigurationError(
+                f"--fixable writes lines of text, and {output} is to be something else.",
+                hint="Leave --fixable out to look at the rows, or name a file like the original.",
             )
-        if output is not None:
-            then = ""
-            if fixable and open_rows(family):
-                then = f" Correct it, then `ingestion-pipeline resubmit {short(keeper(family))} {output}`."
-            page.print(
-                f"{counted(found['rows_rejected'], 'rejected row')} in {output}.{then}", markup=False, soft_wrap=True
+        if as_json and output is None:
+            raise ConfigurationError(
+                "Lines to correct and --json cannot both go to standard output.", hint="Name a file: --output FILE."
             )
-
-
-def fixable_lines(quarantine: Iterator[bytes], found: Mapping[str, Any], options: FileFormat) -> Iterator[bytes]:
-    """The rejected rows as the file had them, each once, in its encoding and dialect.
-
-    Args:
-        quarantine: A CSV of `REJECTED_SCHEMA`, by line.
-        found: Format, encoding, delimiter, quote and header as the report has them.
-        options: The contract's; they decide how the result is read.
-
-    Raises:
-        FileError: The file was no text, or its header is too long to be in the report.
-    """
-    if found.get("format") != _TEXT:
-        raise FileError(
-            f"The file is {found.get('format')}; only rows of delimited text can be corrected by themselves.",
-            hint="Correct the whole file and upload it.",
+        return "lines"
+    if form is None:
+        raise ConfigurationError(
+            f"{output} does not say in what form it is to be written.",
+            hint=f"Its suffix may be {', '.join(_SUFFIXES)}; --fixable writes the lines as the file had them.",
         )
-    if options.header and not found.get("header_is_whole", True):
-        raise FileError(
-            "The file's header is too long to be kept with its job.", hint="Correct the whole file and upload it."
-        )
-    encoding = found.get("encoding") or "utf-8"
-    if encoding == "utf-8" and (options.encoding or "utf-8") != "utf-8":
-        encoding = "utf-8-sig"  # a mark in the file told it from what the contract says; it is to tell again
-    text = io.TextIOWrapper(io.BufferedReader(_Pieces(quarantine)), encoding="utf-8", newline="")
-    csv.field_size_limit(_MAX_CELL_CHARACTERS)
-    out = io.BytesIO()
-    writer = io.TextIOWrapper(out, encoding=encoding, newline="", write_through=True)
-    if options.header:
-        writer.write(_header(found) + "\n")
-    last_line = ""
-    for row in csv.DictReader(text):
-        if row["line"] == last_line:
-            continue  # another rule that the same row breaks
-        last_line = row["line"]
-        writer.write(row["row"] + "\n")
-        if out.tell() > io.DEFAULT_BUFFER_SIZE:
-            yield out.getvalue()
-            out.seek(0)
-            out.truncate()
-    yield out.getvalue()
+    return form
 
 
-def _header(found: Mapping[str, Any]) -> str:
-    line = io.StringIO()
-    quote = found.get("quote")
-    csv.writer(
-        line,
-        delimiter=found["delimiter"],
-        quotechar=quote,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-        lineterminator="",
-    ).writerow(found["header"])
-    return line.getvalue()
-
-
-class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a file."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._rest = pieces, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = piece
-        count = min(len(buffer), len(self._rest))
-        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
-        return count
-
-
-def _quarantine_key(systems: Connections, job: Mapping[str, Any]) -> str:
+def _quarantine(job: Mapping[str, Any]) -> Quarantine:
     if not job["rows_rejected"] or not job["quarantine_url"]:
         raise FileError(
             f"Job {short(job['job_id'])} has no rejected rows ({job['status']}{'/' if job['outcome'] else ''}"
             f"{job['outcome'] or ''}).",
             hint=f"`ingestion-pipeline status {short(job['job_id'])}` tells what became of it.",
         )
-    return str(job["quarantine_url"]).removeprefix(systems.bucket.url(""))
+    kept = job["result"].get("quarantine")
+    if not kept:
+        raise FileError(
+            f"An earlier version kept the rejected rows of job {short(job['job_id'])}: {job['quarantine_url']}.",
+            hint=f"`ingestion-pipeline replay {short(job['job_id'])}` reads the file again.",
+        )
+    return Quarantine.from_dict(kept)
 
 
-def _format(systems: Connections, job: Mapping[str, Any]) -> FileFormat:
-    from ingestion_pipeline.cli.send import require_usable
+class _Source:
+    """What the run kept of one job, and what is known about its file."""
 
-    require_usable(job["datasource"], systems)
-    return systems.contracts.contracts[job["datasource"]].format
+    def __init__(self, systems: Connections, job: Mapping[str, Any], kept: Quarantine) -> None:
+        self.systems, self.job, self.kept = systems, job, kept
+
+    def csv(self) -> Iterator[bytes]:
+        return self.systems.bucket.read(self.kept.csv_url.removeprefix(self.systems.bucket.url("")))
+
+    def entries(self) -> Iterator["pl.DataFrame"]:
+        """Exact, object by object."""
+        import polars as pl
+
+        for key in self.kept.parquet_keys:
+            yield pl.read_parquet(BytesIO(self.systems.bucket.get(key)))
+
+    def lines(self) -> Iterator[bytes]:
+        from ingestion_pipeline.cli.send import require_usable
+        from ingestion_pipeline.stages.quarantine.originals import original_lines
+
+        require_usable(self.job["datasource"], self.systems)
+        options = self.systems.contracts.contracts[self.job["datasource"]].format
+        return original_lines(self.entries(), self.job["result"]["format"], options)
 
 
-def _write(pieces: Iterator[bytes], output: Path | None) -> None:
-    """Everything or nothing: a part of a file would be taken for the whole."""
-    with _target(output) as target:
-        for piece in pieces:
-            target.write(piece)
+def _write(source: _Source, form: Form, output: Path | None, notes: Sequence[str]) -> int:
+    """Everything or nothing: a part of a file would be taken for the whole. How many rows were written."""
+    rows = int(source.job["rows_rejected"])
+    with _missing_told(source), _target(output) as target:
+        if form == "xlsx":
+            rows = _write_workbook(source, target, notes)
+        elif form == "parquet":
+            _write_parquet(source, target)
+        else:
+            for piece in source.csv() if form == "csv" else source.lines():
+                target.write(piece)
+    return rows
+
+
+def _write_workbook(source: _Source, target: BinaryIO, notes: Sequence[str]) -> int:
+    from ingestion_pipeline.stages.quarantine.cutting import Columns, rows_of
+    from ingestion_pipeline.stages.quarantine.workbook import write_workbook
+
+    job = source.job
+    # Without its contract, columns are marked where both call them alike.
+    contract = source.systems.contracts.contracts.get(job["datasource"])
+    sources = {column.name: column.source for column in contract.columns} if contract else {}
+    with console(stderr=True).status("Writing the workbook …"):
+        return write_workbook(
+            target,
+            rows_of(source.entries()),
+            columns=Columns(job["result"]["format"], sources),
+            rule_counts=job["result"]["rule_counts"],
+            rows_rejected=job["rows_rejected"],
+            notes=[f"File {job['file_name']}, job {job['job_id']}.", *notes],
+        )
+
+
+def _write_parquet(source: _Source, target: BinaryIO) -> None:
+    """One file, of however many objects; they lie in a temporary directory meanwhile."""
+    import polars as pl
+
+    with tempfile.TemporaryDirectory(prefix="ingestion-rejected-") as directory:
+        for number, frame in enumerate(source.entries()):
+            frame.write_parquet(f"{directory}/{number:05d}.parquet")
+        pl.scan_parquet(f"{directory}/*.parquet").sink_parquet(target)
+
+
+@contextmanager
+def _missing_told(source: _Source) -> Iterator[None]:
+    try:
+        yield
+    except ObjectMissing as error:
+        raise FileError(
+            f"{error.message.rstrip('.')}: the rejected rows are not kept any more.",
+            hint="Correct the whole file and upload it.",
+        ) from error
 
 
 @contextmanager
@@ -189,3 +202,63 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _facts(systems: Connections, job: Mapping[str, Any], kept: Quarantine) -> dict[str, Any]:
+    return {
+        "job_id": job["job_id"],
+        "file": job["file_name"],
+        "rows_rejected": job["rows_rejected"],
+        "rule_counts": job["result"]["rule_counts"],
+        "entries": kept.entries,
+        "neutralised": kept.neutralised,
+        "csv": kept.csv_url,
+        "parquet": [systems.bucket.url(key) for key in kept.parquet_keys],
+    }
+
+
+def _say(
+    job: Mapping[str, Any],
+    kept: Quarantine,
+    family: Sequence[Job],
+    *,
+    form: Form,
+    output: Path | None,
+    written: int | None,
+    next_step: str,
+) -> None:
+    """What was written and what to do with it, beside standard output."""
+    page = console(stderr=True)
+
+    def say(text: str, style: str | None = None) -> None:
+        page.print(text, style=style, markup=False, soft_wrap=True)
+
+    if form == "csv" and kept.neutralised:
+        say(
+            f"{counted(kept.neutralised, 'line')} had cells that begin like a formula: they have an apostrophe before "
+            "them now, and the column `neutralised` names them. --output FILE.parquet has them as they were.",
+            "yellow",
+        )
+    if form == "lines" and kept.neutralised:
+        say("It has cells that begin like a formula. Edit it as text: a spreadsheet may run them.", "yellow")
+    made = fixes(family) if open_rows(family) is not None else []
+    if form == "lines" and made and job["job_id"] == keeper(family).job_id:
+        say(
+            f"Some of these are fixed already: `ingestion-pipeline rejected {short(made[-1])} --fixable` has those "
+            "that its correction left.",
+            "yellow",
+        )
+    if output is None:
+        return
+    rejected = job["rows_rejected"]
+    if written is not None and written < rejected:
+        say(
+            f"The first {written:,} of {counted(rejected, 'rejected row')} in {output}; "
+            "--output FILE.parquet or FILE.csv has all."
+        )
+    else:
+        say(f"{counted(rejected, 'rejected row')} in {output}.")
+    if form != "lines":
+        say(next_step)
+    elif open_rows(family):
+        say(f"Correct it, then `ingestion-pipeline resubmit {short(keeper(family))} {output}`.")

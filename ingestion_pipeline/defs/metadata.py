@@ -1,5 +1,6 @@
 """What a run shows on its Dagster page, and each materialisation on its asset's: numbers to plot, tables to read."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from ingestion_pipeline.adapters.postgres_jobs import DayTotals
 from ingestion_pipeline.domain.job import Job
 
 FILES_SHOWN = 50
+RULES_SHOWN = 50
 
 
 def run_metadata(
@@ -47,6 +49,8 @@ def run_metadata(
         metadata["quarantine"] = dg.MetadataValue.md(
             "\n".join(f"- `s3://{bucket}/quarantine/{_place(job)}/`" for job in quarantined[:FILES_SHOWN])
         )
+    if counts := rule_counts(jobs):
+        metadata["rejected_by_rule"] = rules_table(counts)
     shown = next((job for job in jobs if (job.result.get("preview") or {}).get("rows")), None)
     if shown is not None:
         preview = shown.result["preview"]
@@ -59,6 +63,25 @@ def run_metadata(
     if notes:
         metadata["notes"] = "\n".join(notes)
     return metadata
+
+
+def rule_counts(jobs: Sequence[Job]) -> Counter[tuple[str, str]]:
+    """How many rows of the jobs break which rule: (column, rule) to rows. A row may break several."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for job in jobs:
+        for count in job.result.get("rule_counts") or ():
+            counts[count["column"], count["rule"]] += count["count"]
+    return counts
+
+
+def rules_table(counts: Counter[tuple[str, str]]) -> dg.MarkdownMetadataValue:
+    """The rules that are broken most, with their columns."""
+    rows = [
+        {"column": column or "(the whole row)", "rule": rule, "rows": f"{count:,}"}
+        for (column, rule), count in counts.most_common(RULES_SHOWN)
+    ]
+    more = f"\n\n… and {len(counts) - RULES_SHOWN} more" if len(counts) > RULES_SHOWN else ""
+    return dg.MetadataValue.md(markdown_table(rows) + more)
 
 
 def _place(job: Job) -> str:

@@ -4,6 +4,7 @@ It is the last op so that what checks read is this run's own: Dagster keeps an a
 runs of one partition day may end at the same time.
 """
 
+from collections import Counter
 from collections.abc import Generator
 from typing import Any
 
@@ -13,7 +14,7 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import datasource_of, partition_days
-from ingestion_pipeline.defs.metadata import run_metadata
+from ingestion_pipeline.defs.metadata import rule_counts, rules_table, run_metadata
 from ingestion_pipeline.domain.job import Outcome, Status
 
 CHECKS = {
@@ -53,12 +54,14 @@ def report(
     allowed = ALLOWED_REJECTED_FRACTION if limit is None else limit
     read, rejected = sum(job.rows_read for job in jobs), sum(job.rows_rejected for job in jobs)
     fraction = rejected / read if read else 0.0
+    counts = rule_counts(jobs)
+    by_rule = {"rejected_by_rule": rules_table(counts)} if counts else {}
     yield dg.AssetCheckResult(
         check_name="rejected_fraction",
         passed=fraction <= allowed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{rejected:,} of {read:,} rows were rejected.",
-        metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed},
+        description=f"{rejected:,} of {read:,} rows were rejected{_most(counts)}.",
+        metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed, **by_rule},
     )
     failed = [f"{job.file_name}: {job.error_message}" for job in jobs if job.status is Status.FAILED]
     yield dg.AssetCheckResult(
@@ -85,3 +88,10 @@ def report(
         description=f"{expected:,} rows were to be loaded and {queryable:,} were counted in Druid.",
         metadata={"rows_expected": expected, "rows_queryable": queryable},
     )
+
+
+def _most(counts: Counter[tuple[str, str]]) -> str:
+    if not counts:
+        return ""
+    ((column, rule), _), *_ = counts.most_common(1)
+    return f", most by the rule {rule}{f' of {column}' if column else ''}"

@@ -1,9 +1,7 @@
 """The op `validate`: take the run's jobs, check every row of each, write good rows and quarantine to the bucket."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -12,6 +10,7 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import Heart, heartbeat, job_log, lease_of, now, take, usable
+from ingestion_pipeline.defs.bucket_sink import BucketSink
 from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.correction import is_fix, open_rejects
@@ -20,8 +19,6 @@ from ingestion_pipeline.errors import ContractError, FileError, NotAFix, ObjectS
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ingestion_pipeline.stages.validate import ValidationProgress, ValidationReport
 
 
@@ -147,9 +144,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
                 csv_safe=report.csv_safe,
                 time_chunks=tuple(chunk.isoformat() for chunk in report.time_chunks),
             )
-        ledger.work.record_validated(
-            lease_of(job), report=report.as_dict(), staged=staged, quarantine_url=sink.quarantine_url
-        )
+        ledger.work.record_validated(lease_of(job), report=report.as_dict(), staged=staged, quarantine=sink.quarantine)
     going = False
     try:
         if error is not None:
@@ -219,44 +214,3 @@ def _require_fix(job: Job, report: "ValidationReport", ledger: Ledger) -> None:
             hint="Send the rejected rows alone, corrected; a whole new file belongs to `upload --replaces`.",
             details={"open": open_rows, "parent_job_id": job.parent_job_id},
         )
-
-
-class BucketSink:
-    """Where validate's rows go: accepted ones as Arrow parts, rejected ones as a CSV for people.
-
-    A part is written in a thread while the next rows are checked. All are there after `finish`, which raises what
-    went wrong with the last ones; after the stack's end nothing is under way.
-    """
-
-    def __init__(self, bucket: ObjectStore, base: str, stack: ExitStack) -> None:
-        self._bucket, self._base, self._stack = bucket, base, stack
-        self._quarantine: BinaryIO | None = None
-        self._thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="parts"))
-        self._under_way: Future[None] | None = None
-        self.parts: list[str] = []
-        self.quarantine_url: str | None = None
-
-    def accepted(self, part: int, frame: "pl.DataFrame") -> None:
-        self.finish()  # one at a time: memory holds two frames
-        key = f"cleaned/{self._base}/part-{part:05d}.arrow"
-        self.parts.append(key)
-        self._under_way = self._thread.submit(self._put, key, frame)
-
-    def finish(self) -> None:
-        if self._under_way is not None:
-            self._under_way.result()
-
-    def _put(self, key: str, frame: "pl.DataFrame") -> None:
-        buffer = BytesIO()
-        frame.write_ipc(buffer, compression="lz4")
-        self._bucket.put(key, buffer.getvalue())
-
-    def rejected(self, frame: "pl.DataFrame") -> None:
-        first = self._quarantine is None
-        if self._quarantine is None:
-            key = f"quarantine/{self._base}/rejected.csv"
-            self._quarantine = self._stack.enter_context(self._bucket.writer(key))
-            self.quarantine_url = self._bucket.url(key)
-        buffer = BytesIO()
-        frame.write_csv(buffer, include_header=first)
-        self._quarantine.write(buffer.getbuffer())

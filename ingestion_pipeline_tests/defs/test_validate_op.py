@@ -1,12 +1,15 @@
-"""The op `validate` in a run of its own: what one file's trouble means for the others of its batch."""
+"""The op `validate` in a run of its own: one file's trouble among others, and where its rejected rows are told."""
 
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from ingestion_pipeline.defs.assets import day_partitions
+from ingestion_pipeline.defs.report_op import CHECKS, report
 from ingestion_pipeline.defs.validate_op import validate
-from ingestion_pipeline_tests.defs.conftest import Site
+from ingestion_pipeline.domain.quarantine import Quarantine
+from ingestion_pipeline_tests.defs.conftest import GOOD_FILE, Site
 from ingestion_pipeline_tests.guarded_bucket import denied
 
 
@@ -17,6 +20,10 @@ def run(site: Site, request: Any) -> dg.ExecuteInProcessResult:
     def asset() -> Any:
         return validate()
 
+    return executed(site, request, asset)
+
+
+def executed(site: Site, request: Any, asset: dg.AssetsDefinition) -> dg.ExecuteInProcessResult:
     definitions = dg.Definitions(
         assets=[asset],
         jobs=[dg.define_asset_job("validate_only", [asset])],
@@ -39,3 +46,42 @@ def test_a_file_that_may_not_be_read_fails_alone(site: Site) -> None:
     assert (row["status"], row["outcome"], row["error_type"]) == ("failed", "object_denied", "ObjectDenied")
     assert row["error_message"].startswith(f"s3://{site.bucket.bucket}/{refused} may not be read")
     assert result.output_for_node(f"{site.name}.validate")["go"] == [str(site.row_of(good)["job_id"])]
+
+
+def test_rejected_rows_are_in_the_bucket_twice_and_counted_by_rule_and_column_on_the_run(site: Site) -> None:
+    key = site.put("bad.csv", GOOD_FILE + b"2024-05-01T10:00:01Z,=1+1\n2024-05-01T10:00:02Z,x\n,9\n")
+
+    @dg.op
+    def nothing_sent(batch: dict[str, Any]) -> dict[str, Any]:
+        return {**batch, "task_ids": []}
+
+    @dg.graph_asset(
+        name=site.name,
+        partitions_def=day_partitions(site.contracts.book().contracts[site.name]),
+        check_specs=[dg.AssetCheckSpec(check, asset=site.name) for check in CHECKS],
+    )
+    def asset() -> Any:
+        outputs = report(nothing_sent(validate()))
+        return {"result": outputs.result, **{f"{site.name}_{check}": getattr(outputs, check) for check in CHECKS}}
+
+    (request,) = site.tick().run_requests
+    result = executed(site, request, asset)
+
+    row = site.row_of(key)
+    kept = Quarantine.from_dict(row["result"]["quarantine"])
+    assert row["quarantine_url"] == kept.csv_url
+    csv_key = kept.csv_url.removeprefix(site.bucket.url(""))
+    assert b"'=1+1" in site.bucket.get(csv_key)
+    exact = pl.concat([pl.read_parquet(site.bucket.get(parquet)) for parquet in kept.parquet_keys])
+    assert exact["value"].to_list() == ["=1+1", "x", None]
+    assert (kept.entries, kept.neutralised) == (3, 1)
+
+    (materialized,) = result.asset_materializations_for_node(f"{site.name}.report")
+    (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "rejected_fraction"]
+    for metadata in (materialized.metadata, check.metadata):
+        assert str(metadata["rejected_by_rule"].value).splitlines()[2:] == [
+            "| n | type | 2 |",
+            "| at | not&#95;null | 1 |",
+        ]
+    assert check.description is not None
+    assert check.description.endswith("rows were rejected, most by the rule type of n.")

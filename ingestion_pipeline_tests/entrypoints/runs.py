@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Cause, Job, Lane, Lease, Outcome, Priority
+from ingestion_pipeline.domain.quarantine import Quarantine
 from ingestion_pipeline.domain.upload import StoredObject, Upload
 from ingestion_pipeline.errors import IngestionError
 
@@ -55,7 +56,7 @@ class Runs:
         return self.load(self.enter(name, **more), accepted=accepted, rejected=rejected)
 
     def load(
-        self, job_id: str, *, accepted: int = 400, rejected: int = 0, quarantine_url: str | None = None, **found: Any
+        self, job_id: str, *, accepted: int = 400, rejected: int = 0, quarantine: Quarantine | None = None, **found: Any
     ) -> str:
         """Load a waiting job, in the place of whatever it is to replace; for an undo only that."""
         job, lease = self.take(job_id)
@@ -69,7 +70,7 @@ class Runs:
                 "rows_filtered": 0,
                 **found,
             }
-            self.ledger.work.record_validated(lease, report=report, staged=None, quarantine_url=quarantine_url)
+            self.ledger.work.record_validated(lease, report=report, staged=None, quarantine=quarantine)
         self._replace(job, lease, accepted)
         outcome = Outcome.LOADED_WITH_REJECTS if rejected else Outcome.LOADED
         self.end(lease, Outcome.UNDONE if job.cause is Cause.UNDO else outcome, rows=accepted)

@@ -9,6 +9,7 @@ import pytest
 
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.domain.job import Cause, Job, Lane, Lease, Outcome, Status
+from ingestion_pipeline.domain.quarantine import Quarantine
 from ingestion_pipeline.domain.upload import StoredObject, Upload
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline_tests.conftest import LedgerDatabase
@@ -71,7 +72,8 @@ def load_with_rejects(ledger: Ledger, job_id: str) -> None:
     report = {
         "rows_read": 400, "rows_accepted": 399, "rows_rejected": 1, "rows_filtered": 0, "first_errors": ERRORS
     }  # fmt: skip
-    ledger.work.record_validated(lease, report=report, staged=None, quarantine_url="s3://ingestion/quarantine/r.csv")
+    kept = Quarantine(csv_url="s3://ingestion/quarantine/r.csv", parquet_keys=(), entries=1, neutralised=0)
+    ledger.work.record_validated(lease, report=report, staged=None, quarantine=kept)
     ledger.work.complete(
         lease,
         Outcome.LOADED_WITH_REJECTS,

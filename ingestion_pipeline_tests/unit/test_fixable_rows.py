@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_pipeline.cli.rejected import fixable_lines
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import FileError, NoAcceptedRows
+from ingestion_pipeline.stages.quarantine.originals import original_lines
 from ingestion_pipeline.stages.validate import ValidationReport, validate
-from ingestion_pipeline_tests.unit.contracts import KeptRows, contract_of, in_pieces
+from ingestion_pipeline_tests.unit.contracts import KeptRows, contract_of
 
 COLUMNS = {"n": {"type": "integer", "checks": {"in_range": [0, 99]}}, "word": {"type": "string", "nullable": True}}
 TIME = "2024-05-01T10:00:00Z"
@@ -26,11 +26,10 @@ def checked(data: bytes, contract: Contract) -> tuple[ValidationReport, pl.DataF
     return report, pl.concat(sink.rejects)
 
 
-def fixable(data: bytes, contract: Contract, *, piece: int = 1000) -> tuple[bytes, Sequence[str]]:
+def fixable(data: bytes, contract: Contract, *, rows: int = 1000) -> tuple[bytes, Sequence[str]]:
     """What there is to correct, and the texts of the rejected rows."""
     report, rejects = checked(data, contract)
-    quarantine = rejects.write_csv().encode()
-    lines = fixable_lines(in_pieces(quarantine, piece), report.format, contract.format)
+    lines = original_lines(rejects.iter_slices(rows), report.format, contract.format)
     return b"".join(lines), rejects.unique("line", keep="first", maintain_order=True)["row"].to_list()
 
 
@@ -62,9 +61,9 @@ def test_a_row_that_breaks_several_rules_stands_there_once() -> None:
     assert data == b"at,n,word\n,100,ok\n"
 
 
-def test_rows_beyond_a_buffer_all_come() -> None:
+def test_rows_of_many_frames_all_come() -> None:
     bad = [f"{TIME},x,{number}" for number in range(5000)]
-    data, _ = fixable("\n".join(["at,n,word", *bad]).encode(), contract_of(COLUMNS), piece=777)
+    data, _ = fixable("\n".join(["at,n,word", *bad]).encode(), contract_of(COLUMNS), rows=777)
     assert data.decode().splitlines() == ["at,n,word", *bad]
 
 
@@ -85,7 +84,7 @@ def test_any_text_comes_back(words: list[str]) -> None:
 
 def test_only_rows_of_delimited_text_can_be_corrected_by_themselves() -> None:
     with pytest.raises(FileError, match="only rows of delimited text"):
-        list(fixable_lines(iter([b""]), {"format": "parquet"}, contract_of(COLUMNS).format))
+        list(original_lines([], {"format": "parquet"}, contract_of(COLUMNS).format))
 
 
 def test_rows_under_a_header_too_long_to_be_kept_are_not_given_under_another() -> None:

@@ -254,3 +254,22 @@ def test_an_array_is_read_in_memory_that_does_not_grow_with_it():
     sizes = [chunk.cells.height for chunk in open_rows(pieces, contract=ABC, chunk_bytes=200_000).chunks()]
     assert sum(sizes) > 39_000
     assert max(sizes) * len(element) < 400_000
+
+
+def test_rejected_rows_of_one_line_have_each_its_text_and_what_is_wrong_with_it():
+    rows = [
+        '{"at":"2024-05-01T00:00:00Z","n":"x","m":1}',
+        '{"at":"2024-05-01T00:00:00Z","n":2,"m":2}',
+        '{"at":7,"n":"y"}',
+    ]
+    contract = contract_of({"n": {"type": "integer"}, "m": {"type": "integer"}})
+    kept = KeptRows()
+    validate([f"[{','.join([*rows, '5'])}]".encode()], contract=contract, name="one-line.json", sink=kept)
+    told = [entry for frame in kept.rejects for entry in frame.select("column", "rule", "row").rows()]
+    assert told == [
+        ("n", "type", rows[0]),
+        ("at", "type", rows[2]),
+        ("n", "type", None),
+        ("m", "not_null", None),
+        ("", "row_shape", "5"),
+    ]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion_pipeline.adapters.postgres_jobs import DayTotals
-from ingestion_pipeline.defs.metadata import FILES_SHOWN, markdown_table, run_metadata
+from ingestion_pipeline.defs.metadata import FILES_SHOWN, RULES_SHOWN, markdown_table, run_metadata
 from ingestion_pipeline.domain.job import Cause, Job, Lane, Priority, Status
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -72,6 +72,20 @@ def test_rejected_rows_are_linked_and_a_long_batch_is_cut_with_a_word() -> None:
     assert isinstance(numbers["file_table"], dg.MarkdownMetadataValue)
     assert "and 5 more" in str(numbers["file_table"].value)
     assert "s3://b/quarantine/acme/things/" in str(numbers["quarantine"].value)
+
+
+def test_rejected_rows_are_counted_by_rule_and_column_over_the_run() -> None:
+    first = [{"column": "n", "rule": "type", "count": 2000}, {"column": "", "rule": "row_shape", "count": 3}]
+    second = [{"column": "n|m", "rule": "type", "count": 1}, {"column": "", "rule": "row_shape", "count": 4}]
+    numbers = shown(job(1, result={"rule_counts": first}), job(2, result={"rule_counts": second}), job(3))
+    assert str(numbers["rejected_by_rule"].value).splitlines()[2:] == [
+        "| n | type | 2,000 |",
+        "| (the whole row) | row&#95;shape | 7 |",
+        "| n&#124;m | type | 1 |",
+    ]
+    many = [{"column": f"c{number}", "rule": "type", "count": 1} for number in range(RULES_SHOWN + 2)]
+    assert "and 2 more" in str(shown(job(result={"rule_counts": many}))["rejected_by_rule"].value)
+    assert "rejected_by_rule" not in shown(job(result={"rule_counts": []}))
 
 
 def test_a_preview_is_shown_with_the_schema_that_was_seen() -> None:

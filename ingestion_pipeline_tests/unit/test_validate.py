@@ -5,6 +5,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -280,10 +281,24 @@ def test_how_a_file_is_cut_into_pieces_changes_nothing(rows, piece, chunk_bytes)
 def test_second_occurrences_are_found_across_chunks_runs_and_the_disk(keys, cuts):
     bounds = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
     found: list[int | None] = []
-    with UniqueKeys(run_keys=4, runs_in_memory=1) as unique:
+    with UniqueKeys(run_keys=4, words=(2, 8)) as unique:
         for start, end in pairwise(bounds):
             part = pl.DataFrame(keys[start:end], schema={"n": pl.Int64, "w": pl.String}, orient="row")
             found += unique.add(part, pl.int_range(start, end, dtype=pl.Int64, eager=True)).to_list()
     first: dict[tuple[int, str | None], int] = {}
     expected = [None if None in key or first.setdefault(key, at) == at else first[key] for at, key in enumerate(keys)]
     assert found == expected
+
+
+def test_keys_of_a_long_file_leave_memory_and_are_known_all_the_same():
+    rows = 20_000
+    with UniqueKeys(run_keys=1000, words=(8, 1024)) as unique:
+        before = Path("/proc/self/maps").read_text()
+        for start in range(0, rows, 500):
+            lines = pl.int_range(start, start + 500, dtype=pl.Int64, eager=True)
+            assert unique.add(lines.to_frame("n"), lines).null_count() == 500
+        again = pl.int_range(0, rows, dtype=pl.Int64, eager=True)
+        found = unique.add(again.to_frame("n"), again + rows)
+        after = Path("/proc/self/maps").read_text()
+    assert found.equals(again)
+    assert after.count("(deleted)") == before.count("(deleted)")  # of the temporary file nothing is mapped

@@ -24,6 +24,7 @@ _ISO_WITH_ZONE = (
 )
 _ISO_WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%:z")
 _ISO_WITHOUT_ZONE = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_BEGINS_AS_ISO = r"^\s*[+-]?\d+-\d"
 _YEAR_1000 = datetime(1000, 1, 1, tzinfo=UTC)
 _MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 _LAST_MICROSECOND = 253_402_300_799_999_999  # the end of the year 9999
@@ -46,11 +47,15 @@ def cast_cells(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series |
     typed = _first_try(cells, column, dtype)
     if typed.null_count() == cells.null_count():
         return typed, None
+    # The other ways take long, and are for the cells that the first could not read.
+    lost = typed.is_null() & cells.is_not_null()
     # Spaces around a value, and "" (in a typed column it can only mean null), are forgiven.
-    trimmed = cells.str.strip_chars()
+    trimmed = cells.filter(lost).str.strip_chars()
     trimmed = trimmed.set(trimmed == "", None)
-    typed = pl.select(pl.coalesce(typed, *_all_tries(trimmed, column, dtype))).to_series().alias(cells.name)
-    wrong = typed.is_null() & trimmed.is_not_null()
+    found = pl.select(pl.coalesce(*_all_tries(trimmed, column, dtype))).to_series()
+    place = pl.select(pl.when(lost).then(lost.cum_sum() - 1)).to_series()
+    typed = pl.select(pl.coalesce(typed, found.gather(place))).to_series().alias(cells.name)
+    wrong = (found.is_null() & trimmed.is_not_null()).gather(place).fill_null(False)
     return typed, wrong if wrong.any() else None
 
 
@@ -100,7 +105,10 @@ def _datetimes(cells: pl.Series, column: Column) -> Iterator[pl.Series]:
 
 
 def _iso_datetimes(cells: pl.Series, timezone: str) -> Iterator[pl.Series]:
-    for form in _ISO_WITH_ZONE:
+    yield _parsed(cells, _ISO_WITH_ZONE[0], "UTC")
+    if not cells.str.contains(_BEGINS_AS_ISO).any():
+        return  # none of the dozen forms that follow can fit, and each takes its time
+    for form in _ISO_WITH_ZONE[1:]:
         yield _parsed(cells, form, "UTC")
     for form in _ISO_WITH_OFFSET:
         yield _parsed(cells, form, None)

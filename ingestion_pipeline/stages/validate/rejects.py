@@ -12,7 +12,9 @@ from ingestion_pipeline.stages.validate.report import REJECTED_SCHEMA
 from ingestion_pipeline.stages.validate.rules import Violation, any_of
 
 MAX_ENTRIES = 25_000
-_ENTRY_SCHEMA = {name: kind for name, kind in REJECTED_SCHEMA.items() if name != "row"}
+# `place` tells rows of one line apart (a JSON array may be one line); malformed records come after every row of theirs.
+_ENTRY_SCHEMA = {"place": pl.UInt64(), **{name: kind for name, kind in REJECTED_SCHEMA.items() if name != "row"}}
+_AFTER_ROWS = 1 << 32
 
 
 def rejected_rows(chunk: RowChunk, violations: Sequence[Violation]) -> Iterator[pl.DataFrame]:
@@ -40,17 +42,22 @@ def _entries(
 ) -> pl.DataFrame:
     """What is wrong with some rows and malformed records; the text of each is told once, at its first entry."""
     broken = [_broken(chunk, violation, rows) for violation in violations]
-    entries = pl.concat([_malformed(malformed), *broken]).sort("line", maintain_order=True)
-    whole = pl.DataFrame({"line": chunk.lines.gather(rows), "row": chunk.original(rows)})
-    cut = pl.DataFrame([(record.line, record.text) for record in malformed], schema=whole.schema, orient="row")
-    texts = pl.concat([whole, cut]).sort("line")["row"]
-    first = entries["line"].is_first_distinct()
+    entries = pl.concat([_malformed(malformed), *broken]).sort("line", "place", maintain_order=True)
+    whole = pl.DataFrame({"line": chunk.lines.gather(rows), "place": rows.cast(pl.UInt64), "row": chunk.original(rows)})
+    cut = pl.DataFrame(
+        [(record.line, _AFTER_ROWS + number, record.text) for number, record in enumerate(malformed)],
+        schema=whole.schema,
+        orient="row",
+    )
+    texts = pl.concat([whole, cut]).sort("line", "place")["row"]
+    first = entries["place"].is_first_distinct()
     return entries.with_columns(row=pl.when(first).then(texts.gather(first.cum_sum() - 1))).select(*REJECTED_SCHEMA)
 
 
 def _malformed(malformed: Sequence[MalformedRecord]) -> pl.DataFrame:
     return pl.DataFrame(
         {
+            "place": range(_AFTER_ROWS, _AFTER_ROWS + len(malformed)),
             "line": [record.line for record in malformed],
             "column": [""] * len(malformed),
             "rule": ["row_shape"] * len(malformed),
@@ -65,7 +72,7 @@ def _broken(chunk: RowChunk, violation: Violation, rows: pl.Series) -> pl.DataFr
     """The entries of those of some rows that break one rule."""
     at = rows.filter(violation.rows.gather(rows))
     reasons = None if violation.reasons is None else violation.reasons.gather(at)
-    return pl.DataFrame({"line": chunk.lines.gather(at)}).with_columns(
+    return pl.DataFrame({"place": at.cast(pl.UInt64), "line": chunk.lines.gather(at)}).with_columns(
         column=pl.lit(", ".join(violation.columns)),
         rule=pl.lit(violation.name),
         value=_values(chunk.cells, at, violation.columns),

@@ -12,7 +12,7 @@ import polars as pl
 MAX_FIRST_ERRORS = 1000
 PREVIEW_ROWS = 5
 
-# One row per (line, column, rule) that a rejected row breaks; `row` is null in all but the first of a line.
+# One entry per rule that a rejected row breaks, row after row; `row` is null in all but the first of a row.
 REJECTED_SCHEMA: dict[str, pl.DataType] = {
     "line": pl.Int64(),
     "column": pl.String(),

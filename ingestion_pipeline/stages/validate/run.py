@@ -8,8 +8,9 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 import polars.selectors as cs
@@ -35,7 +36,9 @@ from ingestion_pipeline.stages.validate.rules import (
     type_cells,
     violations_of,
 )
-from ingestion_pipeline.stages.validate.uniqueness import UniqueKeys
+
+if TYPE_CHECKING:
+    from ingestion_pipeline.stages.validate.uniqueness import UniqueKeys
 
 _DRAIN_BYTES = 64 * 1024 * 1024
 _TRUNCATION = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
@@ -52,7 +55,7 @@ def validate(
     name: str,
     sink: ValidationSink,
     progress: Callable[[ValidationProgress], None] = lambda _: None,
-    chunk_bytes: int = 8 << 20,
+    chunk_bytes: int = 4 << 20,
 ) -> ValidationReport:
     """Check every row of a file.
 
@@ -62,7 +65,7 @@ def validate(
         chunks: The stored bytes, in pieces of any size; read once.
         name: The file's name, for messages.
         progress: Called after each chunk.
-        chunk_bytes: Plain text per chunk; memory grows with it.
+        chunk_bytes: Plain text per chunk; memory grows with it, and time too once it fills the processor's cache.
 
     Raises:
         UnreadableFile: It cannot be read to its end. Rows before the damage may be in the sink already.
@@ -111,7 +114,7 @@ class _Validation:
     def _read(self, chunk_bytes: int) -> None:
         reader = open_rows(self._hashed(), contract=self._contract, chunk_bytes=chunk_bytes)
         self._facts = reader.facts
-        with UniqueKeys() if self._contract.unique else nullcontext() as keys:
+        with _unique_keys(self._contract) as keys:
             for chunk in reader.chunks():
                 self._check(chunk, keys)
                 self._progress(
@@ -138,7 +141,7 @@ class _Validation:
             if rest > _DRAIN_BYTES:
                 return
 
-    def _check(self, chunk: RowChunk, keys: UniqueKeys | None) -> None:
+    def _check(self, chunk: RowChunk, keys: "UniqueKeys | None") -> None:
         typed, violations = type_cells(chunk.cells, self._contract.columns)
         violations += violations_of(self._rules, typed)
         if keys is not None and (repeats := self._repeats(typed, chunk.lines, any_of(violations), keys)):
@@ -154,16 +157,10 @@ class _Validation:
             self._accept(accepted)
 
     def _repeats(
-        self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: UniqueKeys
+        self, typed: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None, keys: "UniqueKeys"
     ) -> Violation | None:
         """Rows that repeat the key of an earlier good row: a rejected row is not loaded, so it claims no key."""
-        own = typed.select(self._contract.unique)
-        if rejected is None:
-            first = keys.add(own, lines)
-        else:
-            good = (~rejected).arg_true()
-            found = keys.add(own[good], lines.gather(good))
-            first = pl.repeat(None, typed.height, dtype=pl.Int64, eager=True).scatter(good, found)
+        first = keys.add(typed.select(self._contract.unique), lines, rejected)
         if first.null_count() == len(first):
             return None
         reasons = pl.select(pl.format("repeats line {}", first)).to_series()
@@ -246,6 +243,14 @@ class _Validation:
         worst = self.report.rule_counts[0]
         where = f" of {worst['column']}" if worst["column"] else ""
         return f", most by the rule {worst['rule']}{where}"
+
+
+def _unique_keys(contract: Contract) -> AbstractContextManager["UniqueKeys | None"]:
+    if not contract.unique:
+        return nullcontext()
+    from ingestion_pipeline.stages.validate.uniqueness import UniqueKeys  # numpy, for those who need it
+
+    return UniqueKeys()
 
 
 def _shown(text: pl.Expr) -> pl.Expr:

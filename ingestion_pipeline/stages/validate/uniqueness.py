@@ -2,43 +2,49 @@
 
 What belongs here: finding second occurrences. What does not: what a row's key is (the contract says it).
 
-A key is kept as its 64-bit hash beside its line: 16 bytes a row. Two different keys
-with one hash would reject a good row: in a file of ten million rows the chance of that is one in 370,000
-(n² / 2⁶⁵). Hashes lie in sorted
-runs; the runs beyond the first few million go to a temporary file, and a bitmap of fixed size answers
-most look-ups without touching any run.
+A key is kept as its 64-bit hash beside its line: 16 bytes a row, on disk but for the last million. Two different keys
+with one hash would reject a good row: in a file of ten million rows the chance of that is one in 370,000 (n² / 2⁶⁵).
+Hashes lie in sorted runs in a temporary file; a Bloom filter answers nearly every look-up without them. In memory are
+the filter (2 bytes a row, at most 64 MB: then it answers less often) and the keys that make no full run yet.
+
+Numpy is imported here at the top: import this module where a contract has such a rule.
 """
 
+import mmap
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
+
+Hashes = NDArray[np.uint64]
+Lines = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _RUN_KEYS = 1_000_000
-_RUNS_IN_MEMORY = 4
-_BITMAP_BITS = 27  # 16 MB: a look-up in a file of ten million rows goes on to the runs in 7 of 100 cases
-
-
-# A numpy array; numpy itself is imported only by contracts that have such a rule.
-Keys = Any
+_FEWEST_WORDS, _MOST_WORDS = 1 << 20, 1 << 23
+_KEYS_PER_WORD = 4
+_AT_ONCE = 100_000
 
 
 class UniqueKeys:
-    """The keys seen so far, each with the line on which it was first seen."""
+    """The keys seen so far, each with the line on which it was first seen.
 
-    def __init__(self, *, run_keys: int = _RUN_KEYS, runs_in_memory: int = _RUNS_IN_MEMORY) -> None:
-        import numpy as np
+    Args:
+        run_keys: So many keys go to disk as one run.
+        words: Of the filter, at first and at most; powers of two.
+    """
 
-        self._np = np
-        self._bitmap = np.zeros(1 << (_BITMAP_BITS - 3), dtype=np.uint8)
-        self._runs: list[tuple[Keys, Keys]] = []
-        self._fresh: list[tuple[Keys, Keys]] = []
+    def __init__(self, *, run_keys: int = _RUN_KEYS, words: tuple[int, int] = (_FEWEST_WORDS, _MOST_WORDS)) -> None:
+        self._run_keys, self._most_words = run_keys, words[1]
+        self._filter = _Filter(words[0])
+        self._fresh: list[tuple[Hashes, Lines]] = []
         self._fresh_count = 0
-        self._run_keys = run_keys
-        self._runs_in_memory = runs_in_memory
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._runs = _Runs()
 
     def __enter__(self) -> Self:
         return self
@@ -46,39 +52,39 @@ class UniqueKeys:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._runs.clear()
         self._fresh.clear()
-        if self._directory is not None:
-            self._directory.cleanup()
+        self._runs.close()
 
-    def add(self, keys: pl.DataFrame, lines: pl.Series) -> pl.Series:
+    def add(self, keys: pl.DataFrame, lines: pl.Series, rejected: pl.Series | None = None) -> pl.Series:
         """Enter the keys of some rows.
 
         Args:
             keys: One row per key; a key with a null in it is never a duplicate (as in SQL).
             lines: Int64, the line of each.
+            rejected: Rows whose keys do not count.
 
         Returns:
-            For each row the line on which its key was first seen; null where it is new.
+            For each row the line on which its key was first seen; null where it is new or does not count.
         """
-        np = self._np
         hashes = keys.hash_rows(seed=17).to_numpy()
         numbers = lines.to_numpy()
-        complete = ~keys.select(pl.any_horizontal(pl.all().is_null())).to_series().to_numpy()
+        left_out = keys.select(pl.any_horizontal(pl.all().is_null())).to_series()
+        counts = ~(left_out if rejected is None else left_out | rejected).to_numpy()
         first = np.full(len(hashes), -1, dtype=np.int64)
         order = np.argsort(hashes)
-        order = order[complete[order]]
+        order = order[counts[order]]
         ordered = hashes[order]
         begins = np.ones(len(order), dtype=bool)
         begins[1:] = ordered[1:] != ordered[:-1]
         if not begins.all():
-            # Equal keys within the chunk: only a stable sort, which is slower, puts the first of them first.
-            order = np.argsort(hashes, kind="stable")
-            order = order[complete[order]]
+            # Equal keys within the chunk: the sort is not stable, so the first of them has yet to come first.
+            equal = ~begins
+            equal[:-1] |= equal[1:]
+            order[equal] = order[equal][np.lexsort((order[equal], ordered[equal]))]
             owner = np.maximum.accumulate(np.where(begins, np.arange(len(order)), 0))
             first[order[~begins]] = numbers[order[owner[~begins]]]
         # Against earlier chunks; an earlier line there beats one in the chunk.
-        candidates = order[self._maybe_seen(ordered)]
+        candidates = order[self._filter.may_hold(ordered)]
         if len(candidates):
             found = self._look_up(hashes[candidates])
             first[candidates[found >= 0]] = found[found >= 0]
@@ -87,51 +93,115 @@ class UniqueKeys:
         earlier = pl.Series(first, dtype=pl.Int64)
         return earlier.set(earlier < 0, None)
 
-    def _maybe_seen(self, hashes: Keys) -> Keys:
-        np = self._np
-        position = hashes >> np.uint64(64 - _BITMAP_BITS)
-        bit = np.left_shift(1, (position & np.uint64(7)).astype(np.uint8)).astype(np.uint8)
-        seen: Keys = (self._bitmap[position >> np.uint64(3)] & bit) != 0
-        return seen
-
-    def _look_up(self, hashes: Keys) -> Keys:
+    def _look_up(self, hashes: Hashes) -> Lines:
         """The line of each hash, -1 where it is new."""
-        np = self._np
-        found: Keys = np.full(len(hashes), -1, dtype=np.int64)
-        for known, lines in (*self._runs, *self._fresh):
+        found = np.full(len(hashes), -1, dtype=np.int64)
+        for known, lines in self._known():
             at = np.searchsorted(known, hashes)
             at[at == len(known)] = 0
             hit = known[at] == hashes
             found[hit] = lines[at[hit]]
         return found
 
-    def _remember(self, hashes: Keys, lines: Keys) -> None:
+    def _known(self) -> Iterator[tuple[Hashes, Lines]]:
+        yield from self._fresh
+        for number in range(len(self._runs)):
+            with self._runs.opened(number) as run:
+                yield run
+
+    def _remember(self, hashes: Hashes, lines: Lines) -> None:
         """Add new keys, which come sorted by hash."""
         if not len(hashes):
             return
-        np = self._np
-        position = hashes >> np.uint64(64 - _BITMAP_BITS)
-        bit = np.left_shift(1, (position & np.uint64(7)).astype(np.uint8)).astype(np.uint8)
-        byte = position >> np.uint64(3)
-        begins = np.flatnonzero(np.concatenate(([True], byte[1:] != byte[:-1])))
-        self._bitmap[byte[begins]] |= np.bitwise_or.reduceat(bit, begins)
         self._fresh.append((hashes, lines))
         self._fresh_count += len(hashes)
-        if self._fresh_count < self._run_keys:
-            return
-        merged = np.concatenate([part for part, _ in self._fresh])
-        order = np.argsort(merged)
-        run = (merged[order], np.concatenate([part for _, part in self._fresh])[order])
-        self._runs.append(run if len(self._runs) < self._runs_in_memory else self._on_disk(run))
-        self._fresh, self._fresh_count = [], 0
+        self._filter.add(hashes)
+        if self._filter.is_full and self._filter.words < self._most_words:
+            self._filter = _Filter(self._filter.words * 2)
+            for known, _ in self._known():
+                self._filter.add(known)
+        if self._fresh_count >= self._run_keys:
+            merged = np.concatenate([part for part, _ in self._fresh])
+            order = np.argsort(merged)
+            self._runs.append(merged[order], np.concatenate([part for _, part in self._fresh])[order])
+            self._fresh, self._fresh_count = [], 0
 
-    def _on_disk(self, run: tuple[Keys, Keys]) -> tuple[Keys, Keys]:
-        np = self._np
-        if self._directory is None:
-            self._directory = tempfile.TemporaryDirectory(prefix="ingestion-unique-")
-        mapped = []
-        for name, part in zip(("hashes", "lines"), run, strict=True):
-            path = Path(self._directory.name) / f"{len(self._runs)}.{name}"
-            part.tofile(path)
-            mapped.append(np.memmap(path, dtype=part.dtype, mode="r"))
-        return mapped[0], mapped[1]
+
+class _Filter:
+    """Tells of most hashes that they were never added (a Bloom filter whose bits for a key lie in one word).
+
+    With `_KEYS_PER_WORD` keys to a word, 1 of 200 new ones looks as if it were known; with twice as many, 1 of 25.
+    """
+
+    def __init__(self, words: int) -> None:
+        self._words = np.zeros(words, dtype=np.uint64)
+        self._shift = np.uint64(64 - (words.bit_length() - 1))
+        self._count = 0
+
+    @property
+    def words(self) -> int:
+        return len(self._words)
+
+    @property
+    def is_full(self) -> bool:
+        return self._count > len(self._words) * _KEYS_PER_WORD
+
+    def may_hold(self, hashes: Hashes) -> Mask:
+        bits = self._bits(hashes)
+        held: Mask = (self._words[hashes >> self._shift] & bits) == bits
+        return held
+
+    def add(self, hashes: Hashes) -> None:
+        """Hashes must come sorted."""
+        self._count += len(hashes)
+        for start in range(0, len(hashes), _AT_ONCE):
+            some = hashes[start : start + _AT_ONCE]
+            word = some >> self._shift
+            begins = np.flatnonzero(np.concatenate(([True], word[1:] != word[:-1])))
+            self._words[word[begins]] |= np.bitwise_or.reduceat(self._bits(some), begins)
+
+    @staticmethod
+    def _bits(hashes: Hashes) -> Hashes:
+        """Four bits of a word for each; the word itself is told by other bits of the hash."""
+        one, low = np.uint64(1), np.uint64(63)
+        bits = one << (hashes & low)
+        for shift in (6, 12, 18):
+            bits |= one << ((hashes >> np.uint64(shift)) & low)
+        return bits
+
+
+class _Runs:
+    """Sorted runs in one temporary file, of each its hashes and then its lines.
+
+    Their pages leave the process's memory when a look is over.
+    """
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._places: list[tuple[int, int]] = []  # where it begins, how many keys
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def append(self, hashes: Hashes, lines: Lines) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="ingestion-unique-")  # noqa: SIM115 - `close` closes it
+        # A mapping begins at a multiple of the granularity.
+        start = -(-self._file.tell() // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        self._file.seek(start)
+        self._file.write(hashes.data)
+        self._file.write(lines.data)
+        self._file.flush()
+        self._places.append((start, len(hashes)))
+
+    @contextmanager
+    def opened(self, number: int) -> Iterator[tuple[Hashes, Lines]]:
+        """One run, while the context is open."""
+        assert self._file is not None
+        start, count = self._places[number]
+        mapped: Any = mmap.mmap(self._file.fileno(), count * 16, access=mmap.ACCESS_READ, offset=start)
+        yield np.frombuffer(mapped, np.uint64, count), np.frombuffer(mapped, np.int64, count, count * 8)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
