@@ -78,6 +78,10 @@ guarantees: $(READY) ## Hit every server and worker while files load, compare ev
 races: $(READY) ## Repeat the placed races of replaces on the real Druid five times (RACE_REPETITIONS)
 	@RACE_REPETITIONS=$${RACE_REPETITIONS:-5} $(BIN)/pytest ingestion_pipeline_tests/guarantees/test_druid_replace_races.py
 
+.PHONY: fuzz
+fuzz: $(READY) ## Damage files of every format at random, read them, check what must hold (MINUTES=20; SEED=: one again)
+	@$(BIN)/python -m ingestion_pipeline_tests.fuzz --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench bench-short
 # Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.
 bench: $(READY) ## Measure validation, memory, latency, detection, batching (hours; bench-short: ten minutes)

@@ -55,7 +55,9 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
             facts=FormatFacts(format="Parquet", compression=compression),
             chunk_bytes=chunk_bytes,
         )
-    decoded = Decoded(plain, encoding_of(head, options.encoding))
+    # Without a contract nothing is loaded: what cannot be read costs its record, not the file.
+    lenient = contract is None
+    decoded = Decoded(plain, encoding_of(head, options.encoding, lenient=lenient), lenient=lenient)
     head, text = first_bytes(decoded)
     facts = FormatFacts(
         format="delimited text", compression=compression, encoding=decoded.encoding, line_end=line_end_of(head)
@@ -119,6 +121,8 @@ def _told(text: Iterable[bytes], decoded: Decoded, facts: FormatFacts) -> Iterat
                 "name the encoding (format.encoding)."
             )
         yield piece
+    if decoded.zeros:
+        facts.warnings.append(f"{decoded.zeros} zero bytes were left out.")
 
 
 __all__ = ["FormatFacts", "RowReader", "open_rows"]

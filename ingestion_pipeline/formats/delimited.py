@@ -29,13 +29,14 @@ from ingestion_pipeline.formats.records import (
     Broken,
     Dialect,
     is_plain,
-    iterate_records,
     parse_record,
     split_block,
 )
 from ingestion_pipeline.formats.rescued import json_objects, json_values
+from ingestion_pipeline.formats.samples import iterate_records
 from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
 from ingestion_pipeline.formats.text import MAX_LINE_BYTES, UPLOAD_HINT, first_bytes, line_blocks, undecodable
+from ingestion_pipeline.formats.unreadable import behind_lines, shown_text, unreadable_lines, without_unreadable
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SAMPLE_RECORDS = 20
@@ -46,6 +47,8 @@ _LOOKED_AT_CHARACTERS = 128 * 1024
 _SHOWN_LINES, _SHOWN_LINE_CHARACTERS = 20, 500  # of a preamble in reports
 # Memory grows with a chunk's cells too: of lines of two bytes, a chunk by bytes alone would have millions.
 _CHUNK_LINES = 250_000
+# By its first line, Excel is told the delimiter.
+_DELIMITER_LINE = re.compile(r'"?sep=([^\s\w"]|\t)"?\r?\n', re.IGNORECASE)
 _OTHER_THAN_LINE_ENDS = re.compile(rb"[^\r\n]")
 
 
@@ -77,22 +80,23 @@ class DelimitedReader:
         self._by_contract = names is not None
         head, stream = first_bytes(stream, _SAMPLE_BYTES)
         whole = len(head) < _SAMPLE_BYTES
-        sample = _decoded(head, 1, final=whole)
+        sample = _decoded(head, 1, final=whole, lenient=not self._by_contract)
         begin = (
             _told_by_contract(sample, options, names, facts, lines_before)
             if names is not None
-            else _told_by_itself(sample, options, facts, whole=whole)
+            else _told_by_itself(shown_text(sample), options, facts, whole=whole)
         )
         if not whole and begin.characters >= len(sample):
             raise _no_lines(_SAMPLE_BYTES)
         self._dialect, self._skip_lines = begin.dialect, lines_before + begin.lines
-        rows = _after(stream, len(sample[: begin.characters].encode()))
+        rows = _after(stream, len(sample[: begin.characters].encode(errors="surrogateescape")))
         lines = line_blocks(
             rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=lambda: _no_lines(MAX_LINE_BYTES)
         )
         self._blocks = ahead(_with_last(lines))
         self._names = begin.names
         self._first_rows: list[tuple[str | None, ...]] = []
+        self._bad_records = 0  # since the last row
         self._rescued = names.rescued if names is not None else None
         self._unknown = _unknown_columns(begin) if self._rescued is not None else {}
         self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED) or name in self._unknown]
@@ -134,8 +138,12 @@ class DelimitedReader:
                 yield RowChunk(cells=cells, lines=lines, malformed=(), original=_original_lines(block))
                 line += cells.height
                 self._keep_first_rows(cells)
+                self._bad_records = 0
                 continue
-            text = _decoded(block, line, final=True)
+            text = _decoded(block, line, final=True, lenient=not self._by_contract)
+            unreadable = unreadable_lines(text)
+            if unreadable:
+                text = shown_text(text)
             found = split_block(text, self._dialect, len(self._names), final=final)
             cells = self._parse(found.text.encode(), len(found.lines))
             end = None
@@ -143,9 +151,15 @@ class DelimitedReader:
                 end = end_of_table(found, cells, self._dialect, self._look(), after_blank=after_blank, final=final)
             stop = found.line_count if end is None else end.line
             blank_lines += sum(at < stop for at in found.blank_lines)
-            pending = text[found.start_of(stop) :].encode()
+            at = found.start_of(stop)
+            pending = block[len(text[:at].encode()) :] if not unreadable else behind_lines(block, stop)
             chunk = _chunk(found, cells, line, stop)
+            if unreadable:
+                chunk = without_unreadable(chunk, found, unreadable, line)
             self._keep_first_rows(chunk.cells)
+            last = chunk.lines[-1] if chunk.cells.height else 0
+            bad = sum(record.line > last for record in chunk.malformed)
+            self._bad_records = bad if last else self._bad_records + bad
             yield chunk
             line += stop
             if end is not None and end.decided:
@@ -160,7 +174,8 @@ class DelimitedReader:
             self.facts.warnings.append(f"{blank_lines} blank lines were skipped.")
 
     def _look(self) -> Look:
-        return Look(header=None if self._by_contract else self.facts.header, first_rows=self._first_rows)
+        header = None if self._by_contract else self.facts.header
+        return Look(header=header, first_rows=self._first_rows, bad_records=self._bad_records)
 
     def _keep_first_rows(self, cells: pl.DataFrame) -> None:
         if len(self._first_rows) < LOOKED_AT:
@@ -240,10 +255,10 @@ def _chunk(found: Block, cells: pl.DataFrame, line: int, stop: int) -> RowChunk:
     )
 
 
-def _decoded(data: bytes, line: int, *, final: bool) -> str:
-    """Text; unless it is final, its last character may be cut off."""
+def _decoded(data: bytes, line: int, *, final: bool, lenient: bool) -> str:
+    """Text; unless it is final, its last character may be cut off. Lenient: bytes that are no UTF-8 are surrogates."""
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(data, final)
+        return codecs.getincrementaldecoder("utf-8")("surrogateescape" if lenient else "strict").decode(data, final)
     except UnicodeDecodeError as error:
         raise undecodable("utf-8", line + data.count(b"\n", 0, error.start)) from error
 
@@ -285,13 +300,18 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
         cut = sample.rfind("\n", 0, _LOOKED_AT_CHARACTERS) + 1
         if sample.count("\n", 0, cut) >= _SAMPLE_RECORDS:  # lines may be long
             sample, whole = sample[:cut], False
+    told = _DELIMITER_LINE.match(sample) if options.delimiter is None else None
+    line = told[0] if told else ""
+    sample = sample.removeprefix(line)
     if options.delimiter is not None:
         dialect = Dialect(options.delimiter, options.quote, options.escape)
         width = width_of(sample, dialect, whole=whole)
     else:
-        found = detect(sample, whole=whole)
+        found = detect(sample, whole=whole, delimiter=told[1] if told else None)
         dialect, width = found.dialect, found.width
         facts.confidence, facts.rival = found.confidence, found.rival
+    if dialect.runs:
+        facts.warnings.append(f"Cells are told apart by {len(dialect.delimiter)} or more blanks.")
     layout = layout_of(sample, dialect, width, whole=whole, header=options.header)
     header = fitted(layout.header, width) if layout.header else []
     facts.header_rows = layout.header_rows
@@ -300,7 +320,12 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
             f"Ambiguous: delimited by {dialect.delimiter!r} or as well by {facts.rival!r}; name it to be sure."
         )
     return _Begin(
-        dialect, header, names_without_contract(header, width), layout.characters, layout.lines, layout.preamble
+        dialect,
+        header,
+        names_without_contract(header, width),
+        len(line) + layout.characters,
+        line.count("\n") + layout.lines,
+        [text.rstrip("\r") for text in line.split("\n")[:-1]] + layout.preamble,
     )
 
 

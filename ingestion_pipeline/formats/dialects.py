@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from ingestion_pipeline.formats.records import Dialect, Record, first_records
+from ingestion_pipeline.formats.records import Broken, Dialect, Record
+from ingestion_pipeline.formats.samples import first_records
 
 # In the order of preference where nothing else decides. The factor says how much of its evidence a delimiter may keep:
 # spaces and colons stand in prose and in times, a tab hardly stands anywhere by chance.
@@ -27,17 +28,38 @@ DELIMITERS: dict[str, float] = {
     "|": 1.05,
     "\x1f": 1.1,
     "\x01": 1.1,
+    "\x02": 1.0,
+    "\x14": 1.0,
+    "\x1c": 1.0,
+    "\x1e": 1.0,
+    "\x0b": 0.9,
     "~": 0.9,
     "^": 0.9,
     "¦": 1.0,
     "§": 0.95,
+    "¶": 0.9,
+    "•": 0.8,
+    "·": 0.8,
+    "│": 0.9,
+    "｜": 0.9,
+    "，": 0.8,
+    "；": 0.8,
     ":": 0.75,
     " ": 0.75,
     "#": 0.6,
     "*": 0.6,
     "!": 0.6,
     "&": 0.6,
+    "=": 0.6,
+    "`": 0.6,
 }
+_NO_DELIMITERS = ",\x1f\x01\x02"
+_QUOTES = "\"'þ"
+# In addresses, these delimit something else.
+_IN_ADDRESSES = "#&!=*"
+# Doubled or between two others, a delimiter may be a longer one; but rather it is itself.
+_LONGER = 0.9
+_RUNS = 0.9
 _MAJOR = ",;\t|"
 # Between words there are spaces, whatever the delimiter is; a cell of one word that has one of these is cut wrongly.
 _MINOR = ":~^¦§"
@@ -45,6 +67,9 @@ _RECORDS = 200
 _VALUE_CHARACTERS = 200
 # A dialect whose score is this near to the best one's, with another delimiter, leaves the file ambiguous.
 RIVAL = 0.9
+# A column without anything, not even a name, speaks for a longer delimiter.
+_ALWAYS_EMPTY = 0.6
+_BLANKS = re.compile(r"\S {2,}(?=\S)")
 # Evidence below this is no table: one column.
 _TABLE = 0.12
 
@@ -52,6 +77,8 @@ _DAY = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?"
 _ZONE = r"(?: ?(?:[AaPp][Mm]|UTC|GMT|Z|[+-]\d{2}:?\d{2}))?"
 _TIMES = re.compile(rf"(?<![\d.,]){_TIME}(?!\d)(?:[+-]\d{{2}}:\d{{2}})?")
+_HARDWARE = re.compile(r"\b(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\b")
+_ADDRESSES = re.compile(r"\b\w{1,12}://[^\s,;|\"']+")
 _SCHEMES = re.compile(r"\b\w{1,12}://")
 _MOMENTS = re.compile(rf"{_DAY} {_TIME}{_ZONE}")
 
@@ -63,6 +90,7 @@ _VALUE = re.compile(
     r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
     r"|\w+://\S+"
     r"|(?:\d{1,3}\.){3}\d{1,3}"
+    r"|(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}"
     r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 )
 _WORDS = re.compile(r"[\w\-./+()'’°%$€#&@ :?!]{1,80}")
@@ -83,16 +111,23 @@ class Detected:
     width: int
 
 
-def detect(sample: str, *, whole: bool) -> Detected:
+def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detected:
     """The dialect of a text by its beginning.
 
     Args:
         sample: Some dozens of kilobytes with LF or CRLF line ends; lone CR are no line ends here.
         whole: The sample is the whole text; otherwise its last record may be cut off.
+        delimiter: If that is known.
     """
-    tried = sorted(_tries(sample, whole), key=lambda entry: -entry[0])
-    if not tried or tried[0][0] < _TABLE:
-        return Detected(Dialect(",", '"'), 1.0 if not tried else 0.5, None, 1)
+    tried = sorted(_tries(sample, whole, delimiter), key=lambda entry: -entry[0])
+    if delimiter is not None and not tried:
+        return Detected(Dialect(delimiter, '"'), 1.0, None, 1)
+    if not tried or (tried[0][0] < _TABLE and delimiter is None):
+        # One column: nothing that stands in it delimits.
+        unused = next(mark for mark in _NO_DELIMITERS if mark not in sample or mark == _NO_DELIMITERS[-1])
+        records = islice(first_records(sample, Dialect(unused, '"'), whole=whole), _RECORDS)
+        quote = None if any(isinstance(place.record, Broken) for place in records) else '"'
+        return Detected(Dialect(unused, quote), 1.0 if not tried else 0.5, None, 1)
     score, dialect, width = tried[0]
     other = next(((s, d) for s, d, _ in tried if d.delimiter.strip() != dialect.delimiter.strip()), None)
     second = other[0] if other else 0.0
@@ -105,21 +140,21 @@ def width_of(sample: str, dialect: Dialect, *, whole: bool) -> int:
     return _score(sample, dialect, whole)[1]
 
 
-def _tries(sample: str, whole: bool) -> Iterator[tuple[float, Dialect, int]]:
-    for delimiter, weight in DELIMITERS.items():
+def _tries(sample: str, whole: bool, told: str | None) -> Iterator[tuple[float, Dialect, int]]:
+    for delimiter, weight in DELIMITERS.items() if told is None else [(told, 1.0)]:
         for text, part in _seen_as(sample, delimiter):
             if delimiter not in text:
                 continue
-            for dialect in _dialects(text, delimiter):
+            for dialect, likely in _dialects(text, delimiter):
                 score, width = _score(text, dialect, whole)
                 if score > 0:
-                    yield score * weight * part, dialect, width
+                    yield score * weight * part * likely, dialect, width
 
 
 def _seen_as(sample: str, delimiter: str) -> Iterator[tuple[str, float]]:
     """The text to try a delimiter on, and how much that evidence is worth: colons within times are none, or little."""
     if delimiter == ":":
-        text = _SCHEMES.sub("U", sample)
+        text = _HARDWARE.sub("U", _SCHEMES.sub("U", sample))
         beside_times = _TIMES.sub("T", text)
         yield beside_times, 1.0
         # Numbers of two digits look like times too; but where all colons stand in such, they are times. Where cells
@@ -128,27 +163,53 @@ def _seen_as(sample: str, delimiter: str) -> Iterator[tuple[str, float]]:
             yield text, 0.9 if any(_stands_at_edges(sample, ":", quote) for quote in "\"'") else 0.5
     elif delimiter == " ":
         yield _MOMENTS.sub("T", sample), 1.0
+    elif delimiter in _IN_ADDRESSES:
+        yield _ADDRESSES.sub("U", sample), 1.0
     else:
         yield sample, 1.0
 
 
-def _dialects(text: str, delimiter: str) -> Iterator[Dialect]:
-    """With this delimiter, the dialects that the text gives reason for; the plainest first."""
-    delimiters = [delimiter]
-    if delimiter == "," and text.count(", ") >= 0.8 * text.count(","):
-        delimiters.insert(0, ", ")
-    for each in delimiters:
-        double, single = (_stands_at_edges(text, each, quote) for quote in "\"'")
-        yield Dialect(each, '"')
-        if double:
-            yield Dialect(each, None)
-        if single:
-            yield Dialect(each, "'")
-        for quote, found in (('"', double), ("'", single)):
-            if found and f"\\{quote}" in text:
-                yield Dialect(each, quote, "\\")
-        if f"\\{each}" in text:
-            yield Dialect(each, '"', "\\")
+def _dialects(text: str, delimiter: str) -> Iterator[tuple[Dialect, float]]:
+    """With this delimiter, the dialects that the text gives reason for, and how likely; the plainest first."""
+    for each, likely in (*_longer(text, delimiter), (delimiter, 1.0)):
+        for dialect in _quotings(text, each):
+            yield dialect, likely
+    if delimiter == " " and (found := _BLANKS.findall(text)):
+        for blanks in (" ", "  ")[: 1 + (len(found) >= text.count("\n"))]:
+            yield Dialect(blanks, '"', runs=True), _RUNS
+
+
+def _longer(text: str, delimiter: str) -> Iterator[tuple[str, float]]:
+    """Delimiters of several characters, if it nearly always stands in one."""
+    least = 0.8 * text.count(delimiter)
+    if delimiter != " ":
+        for each in (f" {delimiter} ", f"{delimiter} "):
+            if text.count(each) >= least:
+                yield each, 1.0
+    yield from ((delimiter * n, _LONGER) for n in (3, 2) if n * text.count(delimiter * n) >= least and delimiter != " ")
+    for beside in "\t|~^:#*!&":
+        if beside != delimiter and text.count(each := beside + delimiter + beside) >= least:
+            yield each, 1.1  # nobody writes that by chance
+
+
+def _quotings(text: str, delimiter: str) -> Iterator[Dialect]:
+    found = {quote: _stands_at_edges(text, delimiter, quote) for quote in _QUOTES if quote in text}
+    yield Dialect(delimiter, '"')
+    if found.get('"'):
+        yield Dialect(delimiter, None)
+    yield from (Dialect(delimiter, quote) for quote in _QUOTES[1:] if found.get(quote))
+    for quote in _QUOTES:
+        if found.get(quote) and f"\\{quote}" in text:
+            yield Dialect(delimiter, quote, "\\")
+        if quote in text and not delimiter.isspace() and _has_blanks_around(text, delimiter, quote):
+            yield Dialect(delimiter, quote, padded=True)
+    if f"\\{delimiter}" in text:
+        yield Dialect(delimiter, '"', "\\")
+
+
+def _has_blanks_around(text: str, delimiter: str, quote: str) -> bool:
+    edge, mark = re.escape(delimiter), re.escape(quote)
+    return re.search(rf"{edge} +{mark}|{mark} +{edge}", text) is not None
 
 
 def _stands_at_edges(text: str, delimiter: str, quote: str) -> bool:
@@ -170,8 +231,17 @@ def _score(text: str, dialect: Dialect, whole: bool) -> tuple[float, int]:
     # Single cells around a table are its preamble and footer; what is ragged or broken speaks against the dialect.
     outside = widths[1] * 0.5 if len(fitting) > 1 else 0.0
     evenness = len(fitting) / (len(records) - outside)
+    is_even = width > 2 and len(fitting) == len(records)
+    if dialect.delimiter == " " and not is_even and not _has_values(fitting):
+        return 0.0, 1  # prose
+    empty = sum(all(not record.cells[i].strip() for record in fitting) for i in range(width)) if width > 2 else 0
     looks = sum(_look(record, dialect) for record in fitting) / len(fitting)
+    looks -= _ALWAYS_EMPTY * empty / width
     return evenness**1.5 * looks * (width - 1) / width, width
+
+
+def _has_values(records: list[Record]) -> bool:
+    return any(any(record.quoted) or any(map(is_value, record.cells)) for record in records)
 
 
 def _look(record: Record, dialect: Dialect) -> float:
@@ -201,6 +271,8 @@ def _look_of_short(cell: str, dialect: Dialect) -> float:
     if _VALUE.fullmatch(value):
         return padded
     if dialect.delimiter == " " and any(mark in value for mark in _MINOR):
+        return 0.3
+    if any(value.count(mark) > 2 for mark in _MINOR) and "://" not in value:
         return 0.3
     if any(mark in value for mark in _MAJOR if mark != dialect.delimiter.strip(" ")):
         # A comma before a space is prose; any other delimiter inside a cell is probably the real one.

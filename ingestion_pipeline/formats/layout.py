@@ -2,8 +2,9 @@
 
 What belongs here: judging the first records. What does not: telling the dialect (`dialects`), the rows (`delimited`).
 
-A header differs from the rows below it: over a column of numbers or dates stands a text. Where all columns are texts,
-a header is a row of different, non-empty, short names that do not come again below.
+A header differs from the rows below it: over a column of numbers or dates stands a text, or years and days that go on
+evenly from column to column. Where all columns are texts, a header is a row of different, non-empty, short names that
+do not come again below.
 """
 
 import re
@@ -13,14 +14,22 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ingestion_pipeline.formats.dialects import is_value
-from ingestion_pipeline.formats.records import Broken, Dialect, first_records
+from ingestion_pipeline.formats.records import Broken, Dialect
+from ingestion_pipeline.formats.samples import first_records
 
 _ROWS = 200
 _MAX_HEADER_ROWS = 5
 _MAX_PREAMBLE_ROWS = 100
+# Rows of the table's width before a gap and a header: more of them are a table of their own.
+_MAX_FITTING_PREAMBLE_ROWS = 10
 _NAME_CHARACTERS = 100
 _VALUE = "value"
 _SMALL, _CAPITALS, _DIGITS = re.compile("[^\\W\\d_A-Z]+"), re.compile("[A-Z]+"), re.compile(r"\d+")
+_COMMENT = re.compile(r"\s*(?:#|%|//)")
+# A line drawn under names, as Markdown and consoles have it.
+_RULE = re.compile(r"[\s:+|]*[-=_]{2,}[\s:+|=_-]*")
+_YEAR = re.compile(r"1[5-9]\d\d|2[01]\d\d")
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}(?:[-/.]\d{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class _Entry:
     end: int
     line: int
     cells: list[str]
+    is_broken: bool
+    after_blank: bool
 
     @property
     def filled(self) -> int:
@@ -64,7 +75,7 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
     """
     entries = list(_entries(sample, dialect, whole))
     # Where it is told that there is no header, there is nothing to look for: the first record is a row.
-    first = 0 if header is False else _first_of_table(entries, width)
+    first = 0 if header is False else _behind_comments(entries, _behind_a_gap(entries, width), width)
     table = entries[first:]
     rows = 0 if header is False else _header_rows(table, width)
     if header and table:
@@ -107,10 +118,14 @@ def valued_columns(rows: Sequence[Sequence[str | None]], width: int) -> list[int
 
 
 def _entries(sample: str, dialect: Dialect, whole: bool) -> Iterator[_Entry]:
+    end = 0
     for place in islice(first_records(sample, dialect, whole=whole), _ROWS):
-        record = place.record
-        cells = [sample[place.start : place.end].rstrip("\r\n")] if isinstance(record, Broken) else record.cells
-        yield _Entry(place.start, place.end, place.line, cells)
+        record, after_blank = place.record, place.start > end
+        end = place.end
+        if isinstance(record, Broken):
+            yield _Entry(place.start, end, place.line, [sample[place.start : end].rstrip("\r\n")], True, after_blank)
+        else:
+            yield _Entry(place.start, end, place.line, record.cells, False, after_blank)
 
 
 def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
@@ -131,7 +146,70 @@ def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
     return 0
 
 
+def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
+    """Where the table begins: at the header over the first row that looks like the others.
+
+    Keys and values, or prose with delimiters in it, may be as wide as the table; but between them and its header is a
+    blank line, or a line that is not.
+    """
+    first = _first_of_table(entries, width)
+    fitting = [entry.cells for entry in entries[first:] if _fits(entry, width)]
+    looks = _looks(fitting[len(fitting) // 2 :], width)
+    rows = (
+        position
+        for position, entry in enumerate(entries[:_MAX_PREAMBLE_ROWS])
+        if position >= first and _fits(entry, width) and _alike(entry, looks) > 0.5 * len(looks)
+    )
+    row = next(rows, None) if looks else None
+    if row is None:
+        return first
+    begin = row
+    while begin > first and _is_header_above(entries[begin - 1], entries[begin], width):
+        begin -= 1
+    if begin == row and begin > first and entries[row].after_blank and _fits(entries[begin - 1], width):
+        begin -= 1  # a blank line between names and rows
+        while begin > first and _is_header_above(entries[begin - 1], entries[begin], width):
+            begin -= 1
+    before = sum(_fits(entry, width) for entry in entries[first:begin])
+    is_preamble = begin < row and before <= min(_MAX_FITTING_PREAMBLE_ROWS, len(entries) - row)
+    return begin if is_preamble and entries[begin].filled > 1 else first
+
+
+def _behind_comments(entries: Sequence[_Entry], first: int, width: int) -> int:
+    """Comments with as many delimiters as a row are none of the table, but the last one may be its header."""
+    behind = first
+    while behind < len(entries) and _COMMENT.match(entries[behind].cells[0]):
+        behind += 1
+    comments = behind - first
+    if not comments or behind == len(entries) or comments > _MAX_PREAMBLE_ROWS:
+        return first
+    table = entries[behind - 1 :]
+    body = [entry.cells for entry in table[2:] if _fits(entry, width)]
+    looks = _looks(body, width)
+    named_below = looks and _alike(table[1], looks) <= 0.25 * len(looks)
+    return behind if named_below else behind - 1
+
+
+def _fits(entry: _Entry, width: int) -> bool:
+    return len(entry.cells) == width and not entry.is_broken
+
+
+def _is_header_above(above: _Entry, below: _Entry, width: int) -> bool:
+    return not below.after_blank and not above.is_broken and (len(above.cells) == width or above.filled > 1)
+
+
 def _header_rows(table: Sequence[_Entry], width: int) -> int:
+    rows = _rows_of_names(table, width)
+    while 0 < rows < len(table) - 1 and _is_rule(table[rows]):
+        rows += 1
+    return rows
+
+
+def _is_rule(entry: _Entry) -> bool:
+    return entry.filled > 0 and all(_RULE.fullmatch(cell) for cell in entry.cells if cell.strip())
+
+
+def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     if not table:
         return 0
     if len(table) == 1:
@@ -146,9 +224,9 @@ def _header_rows(table: Sequence[_Entry], width: int) -> int:
     if looks:
         rows = 0
         for entry in table[:_MAX_HEADER_ROWS]:
-            over = [(cell, looks[i]) for i, cell in enumerate(entry.cells) if i in looks and cell.strip()]
-            alike = sum(_looks_like(cell, look) for cell, look in over)
-            if alike > 0.25 * len(looks) or (not over and entry.filled < 2):
+            if entry.is_broken or (entry.filled < 2 and not any(i in looks for i in _filled(entry))):
+                break
+            if _alike(entry, looks) > 0.25 * len(looks) and not _names_by_steps(entry.cells, body, looks):
                 break
             rows += 1
         else:
@@ -156,6 +234,33 @@ def _header_rows(table: Sequence[_Entry], width: int) -> int:
             rows = 1
         return min(rows, len(table) - 1)
     return 1 if _are_names(table[0].cells, [entry.cells for entry in table[1:]]) else 0
+
+
+def _filled(entry: _Entry) -> list[int]:
+    return [position for position, cell in enumerate(entry.cells) if cell.strip()]
+
+
+def _alike(entry: _Entry, looks: dict[int, str]) -> int:
+    """How many cells look like their column."""
+    return sum(_looks_like(entry.cells[i], looks[i]) for i in _filled(entry) if i in looks)
+
+
+def _names_by_steps(cells: Sequence[str], body: Sequence[Sequence[str]], looks: dict[int, str]) -> bool:
+    """Whether the values among the names are years, days or numbers that go on from column to column; few rows' do."""
+    kind = _steps(cells, looks)
+    return kind is not None and sum(_steps(row, looks) == kind for row in body) <= len(body) / 3
+
+
+def _steps(cells: Sequence[str], looks: dict[int, str]) -> str | None:
+    values = [cell for i, c in enumerate(cells) if looks.get(i) == _VALUE and is_value(cell := c.strip())]
+    if len(values) < 2 or len(set(values)) < len(values):
+        return None
+    if all(map(_YEAR.fullmatch, values)) and values in (sorted(values), sorted(values, reverse=True)):
+        return "years"
+    if all(map(_DATE.fullmatch, values)) and len(set(map(_shape, values))) == 1:
+        return "days"
+    counted = [str(n) for n in range(len(values))], [str(n + 1) for n in range(len(values))]
+    return "numbers" if len(values) > 2 and values in counted and not is_value(cells[0]) else None
 
 
 def _looks(rows: Sequence[Sequence[str]], width: int) -> dict[int, str]:
@@ -199,8 +304,11 @@ def _are_names(cells: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 
 def _joined(rows: Sequence[_Entry], width: int) -> list[str]:
-    count = max([width, *(len(row.cells) for row in rows[:1])]) if rows else 0
+    names = [[cell.strip() for cell in row.cells] for row in rows]
+    if names and len(names[0]) == width + 1 and _COMMENT.fullmatch(names[0][0]):
+        names[0].pop(0)  # it only says that the line is no row
+    count = max(width, len(names[0])) if names else 0
     return [
-        " ".join(cell for row in rows if column < len(row.cells) and (cell := row.cells[column].strip()))
+        " ".join(row[column] for row in names if column < len(row) and row[column] and not _RULE.fullmatch(row[column]))
         for column in range(count)
     ]

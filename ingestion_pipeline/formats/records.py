@@ -1,6 +1,6 @@
 """Delimited text to records: where each one ends, also around quotes and line breaks inside cells.
 
-What belongs here: cutting text, which is pure. What does not: streams, headers, types.
+What belongs here: cutting text, which is pure. What does not: streams, headers, types, looking at samples (`samples`).
 
 A block of lines takes one of two ways. If nothing in it is quoted and the delimiters add up, every line is
 a record and nothing has to be looked at. Otherwise one regular expression tells the lines that are whole
@@ -10,7 +10,6 @@ its neighbours are not touched.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -38,16 +37,21 @@ class Dialect:
         delimiter: One character, or several ("a comma and a space").
         quote: One character; None: quotes have no meaning.
         escape: One character before a quote or a delimiter that belongs to the cell; quotes may be doubled as well.
+        padded: Blanks around a cell in quotes are none of it.
+        runs: The delimiter is that many blanks or more, and blanks at a line's edges delimit nothing.
     """
 
     delimiter: str
     quote: str | None
     escape: str | None = None
+    padded: bool = False
+    runs: bool = False
 
     @property
     def is_simple(self) -> bool:
         """Whether a strict parser of bytes knows it: one ASCII delimiter, doubled quotes."""
-        return len(self.delimiter) == 1 and self.delimiter.isascii() and self.escape is None
+        plain = not (self.padded or self.runs or self.escape)
+        return plain and len(self.delimiter) == 1 and self.delimiter.isascii() and (self.quote or "").isascii()
 
 
 # What records of other dialects are rewritten to, for the strict parser.
@@ -112,6 +116,10 @@ class Block:
         """The character at which a physical line begins."""
         return self._starts[line] if line < len(self._starts) else len(self._source)
 
+    def lines_of(self, line: int) -> range:
+        """The lines of the good record that begins on a line."""
+        return range(line, line + self._line_counts.get(line, 1))
+
     def original(self, rows: pl.Series) -> pl.Series:
         """The exact text of some good records, by their numbers, without the line's end."""
         texts = []
@@ -143,8 +151,13 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
     literal_quote = False
     position, limit = start, min(len(text), start + MAX_RECORD_CHARACTERS)
     quoted, plain = _cell_patterns(dialect)
+    opening, delimiter, lead = _marks(dialect)
+    if lead is not None and (blanks := lead.match(text, position)):
+        position = blanks.end()
     while True:
-        if dialect.quote is not None and text.startswith(dialect.quote, position):
+        if dialect.quote is not None and (
+            text.startswith(dialect.quote, position) if opening is None else opening.match(text, position)
+        ):
             found = quoted.match(text, position, limit)
             if found is None:
                 return Broken("a quoted cell does not end", unclosed=True)
@@ -157,11 +170,14 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
             quoted_cells.append(False)
             literal_quote = literal_quote or (dialect.quote is not None and dialect.quote in found[0])
         position = found.end()
-        if text.startswith(dialect.delimiter, position):
+        after = _after_delimiter(text, position, dialect, delimiter)
+        if after is not None:
             if len(cells) == MAX_CELLS:
                 return Broken(f"more than {MAX_CELLS:,} cells", too_wide=True)
-            position += len(dialect.delimiter)
+            position = after
             continue
+        if lead is not None and (blanks := lead.match(text, position)):
+            position = blanks.end()
         line_end = _LINE_END.match(text, position)
         if line_end is None:
             return Broken("text after a closing quote")
@@ -169,6 +185,14 @@ def parse_record(text: str, start: int, dialect: Dialect) -> Record | Broken:
         # The text's last line may have no line feed; it is a line all the same.
         line_count = text.count("\n", start, position) + (not text.endswith("\n", start, position))
         return Record(cells, quoted_cells, position, line_count, literal_quote)
+
+
+def _after_delimiter(text: str, position: int, dialect: Dialect, runs: re.Pattern[str] | None) -> int | None:
+    """Where the next cell begins; None: no delimiter stands here."""
+    if runs is not None:
+        found = runs.match(text, position)
+        return found.end() if found else None
+    return position + len(dialect.delimiter) if text.startswith(dialect.delimiter, position) else None
 
 
 def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Block:
@@ -257,7 +281,7 @@ class _Walk:
         """
         start = self._start(line)
         text = self._slice(line, line + 1)
-        if text.strip("\r\n") == "":
+        if is_blank(text, self.dialect, self.width):
             return "blank", 1, ""
         simple = self.dialect.is_simple
         if simple and (self.dialect.quote is None or self.dialect.quote not in text):
@@ -287,6 +311,13 @@ class _Walk:
         return isinstance(parsed, Record) and parsed.line_count == 1 and len(parsed.cells) == self.width
 
 
+def is_blank(line: str, dialect: Dialect, width: int = 2) -> bool:
+    """Whether nothing stands on a line; of a wide table, also where blanks stand."""
+    if line.strip("\r\n") == "":
+        return True
+    return width > 1 and not line.strip() and (dialect.runs or dialect.delimiter not in line)
+
+
 def without_line_end(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
@@ -313,6 +344,15 @@ def _whole_record(dialect: Dialect, width: int) -> str:
 
 
 @lru_cache(maxsize=64)
+def _marks(dialect: Dialect) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None, re.Pattern[str] | None]:
+    """Of dialects with blanks that do not count: a cell's opening quote, a delimiter, blanks at a line's edges."""
+    opening = re.compile(f" *{re.escape(dialect.quote)}") if dialect.padded and dialect.quote else None
+    if not dialect.runs:
+        return opening, None, None
+    return opening, re.compile(rf" {{{len(dialect.delimiter)},}}(?![ \r\n]|\Z)"), re.compile(" +")
+
+
+@lru_cache(maxsize=64)
 def _cell_patterns(dialect: Dialect) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Patterns of a quoted and of a plain cell."""
     quote = re.escape(dialect.quote or "\0")
@@ -326,8 +366,10 @@ def _cell_patterns(dialect: Dialect) -> tuple[re.Pattern[str], re.Pattern[str]]:
     escape = re.escape(dialect.escape) if dialect.escape else ""
     escaped = f"|{escape}[^\r\n]" if escape else ""
     literal = f"|{escape}" if escape else ""
+    blanks = " *" if dialect.padded else ""
     quoted = re.compile(
-        f"{quote}((?:[^{quote}{escape}]++|{quote}{quote}{escaped and f'|{escape}.'})*+){quote}", re.DOTALL
+        f"{blanks}{quote}((?:[^{quote}{escape}]++|{quote}{quote}{escaped and f'|{escape}.'})*+){quote}{blanks}",
+        re.DOTALL,
     )
     return quoted, re.compile(rf"(?:[^{first}{escape}\r\n]++{escaped}{literal}{alone}|\r(?!\n|\Z))*+")
 
@@ -338,57 +380,6 @@ def _unescaped(cell: str, dialect: Dialect) -> str:
         return cell
     meant = re.escape(dialect.escape + (dialect.quote or "")) + "".join(map(re.escape, dialect.delimiter[:1]))
     return re.sub(rf"{re.escape(dialect.escape)}([{meant}])", r"\1", cell)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands in a text.
-
-    Attributes:
-        line: Its first one, from 0.
-    """
-
-    start: int
-    end: int
-    line: int
-    record: Record | Broken
-
-
-def first_records(text: str, dialect: Dialect, *, whole: bool) -> Iterator[Place]:
-    """Every record from the beginning of a text on; of a broken one, one line is skipped. Blank lines are left out.
-
-    Args:
-        whole: Otherwise the text's last record may be cut off, and is left out unless it is the only one.
-    """
-    position = line = 0
-    found = False
-    while position < len(text):
-        if text[position] in "\r\n":
-            line += text[position] == "\n"
-            position += 1
-            continue
-        record = parse_record(text, position, dialect)
-        if isinstance(record, Broken):
-            line_end = text.find("\n", position)
-            end, lines = (len(text) if line_end < 0 else line_end + 1), 1
-        else:
-            end, lines = record.end, record.line_count
-        if end >= len(text) and not whole and found:
-            return
-        yield Place(position, end, line, record)
-        found = True
-        position, line = end, line + lines
-
-
-def iterate_records(text: str, dialect: Dialect) -> Iterator[Record | Broken]:
-    """Every record of a text, one after the other; stops after one that is broken."""
-    position = 0
-    while position < len(text):
-        parsed = parse_record(text, position, dialect)
-        yield parsed
-        if isinstance(parsed, Broken):
-            return
-        position = parsed.end
 
 
 def cell_spans(text: str, dialect: Dialect) -> list[tuple[int, int]]:

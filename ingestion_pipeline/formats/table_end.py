@@ -19,10 +19,14 @@ from ingestion_pipeline.formats.layout import looks_like_header, valued_columns
 from ingestion_pipeline.formats.records import Block, Dialect, Record, parse_record
 
 _FOLLOWING = 5
+_WORDS, _LETTERS = re.compile(r"[^\W\d_][\w.]*[ :]"), re.compile(r"[^\W\d_]{2}")
+_IN_SENTENCES = ",;:"
 # Where there are more, blank lines are a habit of the file and separate no tables.
 MAX_BLANK_LINES = 200
 LOOKED_AT = 50
 _SHOWN_LINES, _SHOWN_CHARACTERS = 20, 500
+# More bad records in a row than these are no footer, wherever blocks of the file end.
+_FOOTER_RECORDS = 100
 _SHOWN_TABLES = 100
 
 
@@ -34,10 +38,12 @@ class Look:
         header: None: there is a contract. What is behind a blank line is rows then, good or rejected ones: to take it
             for another table would leave rows out.
         first_rows: The first `LOOKED_AT` rows before the block: they tell which columns hold values.
+        bad_records: How many came since the last row before the block.
     """
 
     header: Sequence[str] | None
     first_rows: Sequence[tuple[str | None, ...]]
+    bad_records: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def end_of_table(
         end = _after_a_blank_line(block, cells, dialect, look, after_blank=after_blank, final=final)
         if end is not None:
             return end
-    return _prose_at_the_end(block, dialect, final=final) if block.malformed else None
+    return _prose_at_the_end(block, dialect, cells.width, look, final=final) if block.malformed else None
 
 
 def _after_a_blank_line(
@@ -92,7 +98,7 @@ def _after_a_blank_line(
         if good is None:
             # Rows of another width: names above others of their number are a table; all else is ragged rows.
             table = widths.count(widths[0]) > 1 and _are_names(bad[line], dialect)
-            if table or is_prose(bad[line], dialect):
+            if table or is_prose(bad[line], dialect, cells.width):
                 return End(line, decided=True)
             continue
         above = rows[good]  # how many rows of the block come before it
@@ -106,30 +112,35 @@ def _after_a_blank_line(
     return None
 
 
-def _prose_at_the_end(block: Block, dialect: Dialect, *, final: bool) -> End | None:
+def _prose_at_the_end(block: Block, dialect: Dialect, width: int, look: Look, *, final: bool) -> End | None:
     """Where prose begins that ends the block, and so the file if nothing comes after it."""
     last_good = block.lines[-1] if len(block.lines) else -1
     last = [record for record in block.malformed if record.line > last_good]
+    before = 0 if len(block.lines) else look.bad_records
+    if before + len(last) > _FOOTER_RECORDS:
+        return None
     end = None
     for record in reversed(last):
-        if not is_prose(record.text, dialect):
+        if not is_prose(record.text, dialect, width):
             break
         end = record.line
-    if end is None or (not final and len(last) > _SHOWN_LINES):
-        return None
-    return End(end, decided=final)
+    return None if end is None else End(end, decided=final)
+
+
+def is_prose(text: str, dialect: Dialect, width: int) -> bool:
+    """Whether a line is words and no row of so many cells: one cell, empty ones after it aside; or a sentence."""
+    cells = width_of_line(text, dialect)
+    if cells == 1:
+        # Of two cells, a word may be what is left of one that lost its delimiter.
+        return not is_value(text) and (_WORDS if width < 3 else _LETTERS).search(text) is not None
+    parts = text.split(dialect.delimiter)
+    is_sentence = dialect.delimiter in _IN_SENTENCES and all(part.startswith(" ") for part in parts[1:])
+    return cells < width and is_sentence and len(text.split()) > cells + 1 and not any(map(is_value, parts[:-1]))
 
 
 def _is_title(text: str, dialect: Dialect) -> bool:
     """Whether a line above names may be their table's title: one word is enough there."""
     return width_of_line(text, dialect) == 1 and not is_value(text)
-
-
-def is_prose(text: str, dialect: Dialect) -> bool:
-    """Whether a line is words and no row: one cell, empty ones after it aside."""
-    return (
-        width_of_line(text, dialect) == 1 and not is_value(text) and re.search(r"[^\W\d_][\w.]*[ :]", text) is not None
-    )
 
 
 def _are_names(text: str, dialect: Dialect) -> bool:

@@ -5,10 +5,11 @@ What belongs here: bytes and encodings. What does not: cells and records.
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from ingestion_pipeline.errors import UnreadableFile
-from ingestion_pipeline.formats.encodings import guessed_encoding, unmarked_utf16
+from ingestion_pipeline.formats.encodings import guessed_encoding, is_utf8, unmarked_utf16
 
 # The one wording of what is read, for every refusal.
 UPLOAD_HINT = (
@@ -20,7 +21,15 @@ _HEAD_BYTES = 64 * 1024
 _SLICE_BYTES = 512 * 1024
 # A record without an end in this much text is none.
 MAX_LINE_BYTES = 64 * 1024 * 1024
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+_ODD_CONTROLS = re.compile(rb"[\x01-\x08\x0e-\x19]")
+# More zero bytes than these are no accident in a text.
+_MOST_ZEROS = 0.34
+_JIS_ESCAPE = re.compile(rb"\x1b\$[@B]")
 _QUOTED = re.compile(rb'"[^"]*+"')
+_MARKS_BEFORE = re.compile(b"(?:" + codecs.BOM_UTF8 + b"){1,2}")
+_LONE_CR = re.compile(rb"\r(?!\n)")
+_LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -59,7 +68,7 @@ def first_bytes(chunks: Iterable[bytes], size: int = _HEAD_BYTES) -> tuple[bytes
         if length >= size:
             break
     head = b"".join(parts)
-    return head, _again(head, iterator)
+    return head[:size], _again(head, iterator)
 
 
 def _again(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -106,8 +115,11 @@ def line_blocks(
         yield last
 
 
-def encoding_of(head: bytes, wanted: str | None) -> str | None:
+def encoding_of(head: bytes, wanted: str | None, *, lenient: bool = False) -> str | None:
     """The encoding by the byte order mark, else the wanted one; None: to be found out while decoding (`Decoded`).
+
+    Args:
+        lenient: A text may have some zero bytes.
 
     Raises:
         UnreadableFile: The bytes are a known binary format or no text at all.
@@ -127,11 +139,19 @@ def encoding_of(head: bytes, wanted: str | None) -> str | None:
     if not multibyte and b"\0" in head:
         if wanted is None and (found := unmarked_utf16(head)) is not None:
             return found
-        raise UnreadableFile(
-            "The file is not text: it has zero bytes.",
-            hint=UPLOAD_HINT,
-        )
+        if not lenient or not _is_text_with_zeros(head):
+            raise UnreadableFile(
+                "The file is not text: it has zero bytes.",
+                hint=UPLOAD_HINT,
+            )
+    if wanted is None and head.isascii() and _JIS_ESCAPE.search(head):
+        return "iso2022_jp"
     return wanted
+
+
+def _is_text_with_zeros(head: bytes) -> bool:
+    text = head.rstrip(b"\0")
+    return bool(text) and text.count(0) <= _MOST_ZEROS * len(text) and not _ODD_CONTROLS.search(text)
 
 
 def _is_binary(head: bytes) -> bool:
@@ -146,17 +166,20 @@ class Decoded:
     Args:
         encoding: None: UTF-8, unless the first bytes beyond ASCII are none. Then it is guessed from them; what came
             before is the same in every encoding that is guessed.
+        lenient: Zero bytes are left out, and what cannot be decoded is passed on as bytes that are no UTF-8.
 
     Attributes:
         encoding: As far as it is known.
         guessed: It was guessed.
+        zeros: Zero bytes that were left out.
 
     Raises:
         UnreadableFile: There is no such encoding. While iterating: the bytes are not of it.
     """
 
-    def __init__(self, chunks: Iterable[bytes], encoding: str | None) -> None:
+    def __init__(self, chunks: Iterable[bytes], encoding: str | None, *, lenient: bool = False) -> None:
         self._chunks = chunks
+        self._lenient, self.zeros = lenient, 0
         self._is_open = encoding is None
         self.encoding, self.guessed = encoding or "utf-8", False
         try:
@@ -167,42 +190,45 @@ class Decoded:
             ) from error
 
     def __iter__(self) -> Iterator[bytes]:
-        head, stream = first_bytes(self._chunks, len(codecs.BOM_UTF8))
+        for piece in self._as_utf8():
+            if not self._lenient or b"\0" not in piece:
+                yield piece
+                continue
+            self.zeros += piece.count(0)
+            yield piece.replace(b"\0", b"")
+
+    def _as_utf8(self) -> Iterator[bytes]:
+        head, stream = first_bytes(self._chunks, 2 * len(codecs.BOM_UTF8))
         if codecs.lookup(self.encoding).name != "utf-8":
             yield from self._recoded(stream)
             return
-        skip = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+        # Programs that put one before a text do not all look whether there is one.
+        marks = _MARKS_BEFORE.match(head)
+        skip = marks.end() if marks else 0
         is_open = self._is_open and not skip
         for chunk in stream:
-            piece = chunk[skip:]
-            skip = 0
-            if is_open and not piece.isascii():
-                is_open = False
-                if not _is_damaged_or_utf8(piece):
-                    self.encoding, self.guessed = guessed_encoding(piece), True
-                    yield from self._recoded(_again(piece, stream))
+            piece, skip = chunk[skip:], max(0, skip - len(chunk))
+            if is_open and (odd := _BEYOND_ASCII.search(piece)):
+                sample, rest = first_bytes(_again(piece, stream), odd.start() + _HEAD_BYTES)
+                if is_utf8(sample[odd.start() :]):
+                    yield from rest
                     return
+                self.encoding, self.guessed = guessed_encoding(sample[odd.start() :]), True
+                yield from self._recoded(rest)
+                return
             yield piece
 
     def _recoded(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        decoder = codecs.getincrementaldecoder(self.encoding)()
+        errors = "surrogateescape" if self._lenient else "strict"
+        decoder = codecs.getincrementaldecoder(self.encoding)(errors)
         try:
             for chunk in chunks:
                 if text := decoder.decode(chunk):
-                    yield text.encode()
+                    yield text.encode(errors=errors)
             if text := decoder.decode(b"", final=True):
-                yield text.encode()
+                yield text.encode(errors=errors)
         except UnicodeError as error:
             raise undecodable(self.encoding) from error
-
-
-def _is_damaged_or_utf8(piece: bytes) -> bool:
-    """Whether it is UTF-8, perhaps cut off inside a character; or was, until a byte that cannot be read."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(piece)
-    except UnicodeDecodeError as error:
-        return not piece[: error.start].isascii()
-    return True
 
 
 def undecodable(encoding: str, line: int | None = None) -> UnreadableFile:
@@ -224,11 +250,39 @@ def line_end_of(head: bytes) -> str | None:
 
 
 def with_line_feeds(chunks: Iterable[bytes], head: bytes) -> Iterable[bytes]:
-    """The stream with LF line ends where lone CRs end the lines (old Mac programs write them).
+    """The stream with LF line ends where lone CRs end lines (old Mac programs write them), too.
 
     What stands in quotes does not count: it is line breaks inside cells.
     """
     outside = _QUOTED.sub(b"", head)
-    if b"\r" in outside and b"\n" not in outside:
+    lone = len(_LONE_CR.findall(outside))
+    if not lone:
+        return chunks
+    if b"\n" not in outside:
         return (chunk.replace(b"\r", b"\n") for chunk in chunks)
-    return chunks
+    if outside.count(b"\r\r\n") == lone == outside.count(b"\n"):
+        # A program for Windows wrote CRLF for the LF of a CRLF.
+        return (chunk.replace(b"\r", b"") for chunk in chunks)
+    return _with_lone_cr_replaced(chunks) if _ends_rows(outside) else chunks
+
+
+def _ends_rows(text: bytes) -> bool:
+    """Whether every line that a lone CR ends has as many delimiters as most lines."""
+    lines = _LINE.findall(text)
+    for delimiter in (b",", b";", b"\t", b"|"):
+        counts = Counter(line.count(delimiter) for line, _ in lines if line)
+        most = counts.most_common(1)[0][0] if counts else 0
+        if most and all(line.count(delimiter) == most for line, end in lines if end == b"\r"):
+            return True
+    return False
+
+
+def _with_lone_cr_replaced(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    held = b""
+    for chunk in chunks:
+        piece = held + chunk
+        held = b"\r" if piece.endswith(b"\r") else b""
+        if piece := _LONE_CR.sub(b"\n", piece.removesuffix(held)):
+            yield piece
+    if held:
+        yield b"\n"
