@@ -276,3 +276,11 @@ def test_samples_that_cannot_tell_are_refused_with_the_reason(samples, error, sa
     with pytest.raises(error, match=says) as raised:
         draft_of(*samples)
     assert raised.value.hint
+
+
+def test_names_that_differ_in_case_only_are_read_by_their_exact_names():
+    data = "at,N,n\n" + "2024-01-01T00:00:00Z,1,x\n" * 5
+    contract = contract_in(draft_of(data))
+    assert contract.format.case == "exact"
+    assert [(c.name, c.source, c.type) for c in contract.columns[1:]] == [("n", "N", "integer"), ("n_2", "n", "string")]
+    assert validated(contract, data.encode())[0].rows_accepted == 5

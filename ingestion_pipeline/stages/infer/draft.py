@@ -89,7 +89,7 @@ def _format(draft: DraftContract) -> Iterator[str]:
     usual, told = FileFormat(), draft.told
     said = {
         key: getattr(told, key)
-        for key in ("delimiter", "quote", "escape", "encoding", "header")
+        for key in ("case", "delimiter", "quote", "escape", "encoding", "header")
         if getattr(told, key) != getattr(usual, key)
     }
     if not said and not draft.nulls:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ingestion_pipeline.domain.contract import Column, Contract, FileFormat
+from ingestion_pipeline.domain.contract_names import alike
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.stages.infer.decisions import Decision, decide, null_words
 from ingestion_pipeline.stages.infer.draft import (
@@ -82,6 +83,8 @@ def infer(samples: Sequence[Sample], *, datasource: str, cast: Cast) -> Draft:
     told = common_format(samples, layouts)
     sources = list(dict.fromkeys(source for layout in layouts for source in layout.sources))
     names = dict(zip(sources, column_names(sources), strict=True))
+    if len({alike(source) for source in sources}) < len(sources):
+        told = replace(told, case="exact")
     contract = text_contract(names, told)
     columns = [Evidence(name=name, source=source) for source, name in names.items()]
     seen = []
