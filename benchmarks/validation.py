@@ -62,7 +62,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             for source, contenders in ((CLEAN, (BARE, OURS)), (PLANTED, (OURS,))):
                 # The peers are slow, and nothing is promised of them: one run.
                 for contender in (*contenders, *(peers if number == 0 else ())):
-                    task = task_of(bench, source=source, target=f"benchmarks/{contender.module}", contract=contract)
+                    task = task_of(
+                        bench,
+                        source=source,
+                        target=f"benchmarks/{contender.module}/{Path(source).stem}-{number}",
+                        contract=contract,
+                    )
                     figures = perform(contender, task, seconds=PEER_SECONDS if contender.is_peer else None)
                     results[source].setdefault(contender, []).append(figures)
                     say(f"  {number + 1} {source}: {contender.name} {figures.get('failed') or figures['seconds']}")

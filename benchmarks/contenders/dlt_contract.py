@@ -4,15 +4,27 @@ What comes closest there: rows whose cells are not of their column's type are di
 compressed. Ranges, patterns, uniqueness and rules between columns are not asked of it.
 """
 
+import gzip
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.contenders.duckdb_casts import COLUMNS
 from benchmarks.contenders.task import Task, perform
 
 _TEXTS = {"carrier", "tailnum", "origin", "dest"}
+
+
+def _rows(task: Task) -> int:
+    """Rows in what was written: the count that dlt tells is of something else."""
+    import obstore
+
+    store = task.store()
+    keys = [entry["path"] for entry in obstore.list(store, f"{task.target}/dlt/flights").collect()]
+    texts = (gzip.decompress(bytes(obstore.get(store, key).bytes())) for key in keys)
+    return sum(text.count(b"\n") - 1 for text in texts)
 
 
 def prepare(task: Task) -> Callable[[], dict[str, Any]]:
@@ -48,8 +60,8 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
                 dataset_name="dlt",
             )
             pipeline.run(rows, loader_file_format="csv")
-            counts = pipeline.last_trace.last_normalize_info.row_counts
-        return {"rows_out": counts["flights"], "version": dlt.__version__}
+
+        return {"rows_out": partial(_rows, task), "version": dlt.__version__}
 
     return work
 

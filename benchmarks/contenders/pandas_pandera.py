@@ -19,16 +19,8 @@ def prepare(task: Task) -> Callable[[], dict[str, Any]]:
     import pandas as pd
     import pandera.pandas as pa
     import zstandard
-    from obstore.store import S3Store
 
-    store = S3Store(
-        task.bucket,
-        endpoint=task.endpoint,
-        region=task.region,
-        access_key_id=task.access_key,
-        secret_access_key=task.secret_key,
-        client_options={"allow_http": True},
-    )
+    store = task.store()
 
     class Stream(io.RawIOBase):
         """The object as pandas reads it."""
