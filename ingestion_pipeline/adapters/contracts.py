@@ -5,6 +5,7 @@ What belongs here: reading the files, YAML with line numbers, and what can only 
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from ingestion_pipeline.domain.contract import Contract, ContractBook
-from ingestion_pipeline.domain.contract_document import read_document
+from ingestion_pipeline.domain.contract import Contract, ContractBook, ModuleSource
+from ingestion_pipeline.domain.contract_document import MODULE_PATTERN, read_document
 from ingestion_pipeline.domain.contract_patterns import can_meet
 from ingestion_pipeline.domain.contract_problems import Problem, shown
 from ingestion_pipeline.errors import ConfigurationError, ContractError
@@ -94,8 +95,10 @@ def _read(path: Path) -> _Read:
         return _Read(None, _error(path, [Problem("", f"not YAML: {text}")], lines), lines)
     contract = None
     if not problems:
-        version = hashlib.sha256(raw).hexdigest()[:_VERSION_DIGITS]
-        result = read_document(data, version=version, path=path)
+        module = _module(path, data, problems)
+        parts = raw if module is None else raw + b"\0" + module.source.encode()
+        version = hashlib.sha256(parts).hexdigest()[:_VERSION_DIGITS]
+        result = problems or read_document(data, version=version, path=path, module=module)
         if isinstance(result, Contract):
             contract = result
         else:
@@ -109,6 +112,25 @@ def _read(path: Path) -> _Read:
     if problems:
         return _Read(None, _error(path, problems, lines), lines)
     return _Read(contract, None, lines)
+
+
+def _module(path: Path, data: Any, problems: list[Problem]) -> ModuleSource | None:
+    """The text of the Python module that a contract names; it is not run here."""
+    name = data.get("module") if isinstance(data, dict) else None
+    if not isinstance(name, str) or not re.match(MODULE_PATTERN, name):
+        return None  # of what is no name, the document tells
+    found = path.parent / name
+    try:
+        source = found.read_bytes().decode()
+        compile(source, str(found), "exec", dont_inherit=True)
+    except OSError as error:
+        problems.append(Problem("module", f"{name} cannot be read: {error.strerror}", "Put it beside the contract."))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        line = f"{name}:{error.lineno}" if isinstance(error, SyntaxError) else name
+        problems.append(Problem("module", f"{line}: {getattr(error, 'msg', None) or error}", "Correct the module."))
+    else:
+        return ModuleSource(path=found, source=source)
+    return None
 
 
 def _parse(text: str) -> tuple[Any, dict[str, int], list[Problem]]:

@@ -1,4 +1,4 @@
-"""Commands for contracts: `contract check`, `contract show`.
+"""Commands for contracts: `contract check`, `contract show`, `contract schema`; `contract infer` has its own module.
 
 What belongs here: their options and what people see. What does not: what a contract may say (`domain`).
 """
@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ingestion_pipeline.cli.contract_infer import infer
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import ConfigurationError, ContractError
 
-app = typer.Typer(help="Check and show contracts.", no_args_is_help=True)
+app = typer.Typer(help="Draft, check and show contracts.", no_args_is_help=True)
+app.command()(infer)
 
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -31,7 +33,7 @@ def check(
         for error in broken
         for problem in error.details["problems"]
     ]
-    problems.extend(problem for contract in contracts if (problem := _refused_by_pandera(contract)))
+    problems.extend(problem for contract in contracts if (problem := _refused_when_run(contract)))
     if as_json:
         checked = [{"datasource": c.datasource, "file": str(c.path), "version": c.version} for c in contracts]
         typer.echo(json.dumps({"ok": not problems, "contracts": checked, "problems": problems}))
@@ -73,6 +75,14 @@ def show(
     _print(described)
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a contract, for editors that check YAML while it is typed."""
+    from ingestion_pipeline.domain.contract_schema import contract_schema
+
+    typer.echo(json.dumps(contract_schema(), indent=2, ensure_ascii=False))
+
+
 def _contracts_dir() -> Path:
     from ingestion_pipeline.settings import load_settings
 
@@ -91,11 +101,16 @@ def _load(path: Path) -> tuple[list[Contract], list[ContractError]]:
         return [], [error]
 
 
-def _refused_by_pandera(contract: Contract) -> dict[str, Any] | None:
+def _refused_when_run(contract: Contract) -> dict[str, Any] | None:
+    from ingestion_pipeline.stages.validate import ContractModule
     from ingestion_pipeline.stages.validate.pandera_schema import pandera_schema
 
     try:
         pandera_schema(contract)
+        if contract.module is not None:
+            ContractModule(contract)
+    except ContractError as error:
+        return {"file": error.details["file"], "datasource": contract.datasource, **error.details["problems"][0]}
     except (TypeError, ValueError) as error:
         return {
             "file": str(contract.path),
@@ -131,12 +146,17 @@ def _described(contract: Contract) -> dict[str, Any]:
                 "type": column.type,
                 "required": column.required,
                 "nullable": column.nullable,
+                "aliases": list(column.aliases),
+                "expr": column.expr,
                 "rules": [check_reason(check) for check in column.checks],
             }
             for column in contract.columns
         ],
         "checks": [{"name": c.name, "expr": c.expr, "description": c.description} for c in contract.checks],
+        "filter": contract.filter,
         "unique": list(contract.unique),
+        "unknown_columns": contract.unknown_columns,
+        "module": str(contract.module.path) if contract.module else None,
         "time": {"column": contract.time.column, "min": contract.time.min, "max": contract.time.max},
         "segment_granularity": contract.druid.segment_granularity,
         "reject": {"max_fraction": contract.reject.max_fraction, "max_rows": contract.reject.max_rows},
@@ -159,10 +179,16 @@ def _print(described: dict[str, Any]) -> None:
     console.print(f"druid   segments by {described['segment_granularity']}", highlight=False)
     table = Table("column", "type", "empty", "rules", box=None, header_style="bold")
     for column in described["columns"]:
+        computed = f"= {column['expr']}" if column["expr"] else ""
+        rules = "; ".join(filter(None, [computed, *column["rules"]]))
         empty = "allowed" if column["nullable"] else ("" if column["required"] else "column optional")
-        table.add_row(column["name"], column["type"], empty, escape("; ".join(column["rules"])))
+        table.add_row(column["name"], column["type"], empty, escape(rules))
     console.print(table)
     for rule in described["checks"]:
         console.print(f"rule    {rule['name']}: {escape(rule['expr'])}", highlight=False)
+    if described["filter"]:
+        console.print(f"filter  {escape(described['filter'])}", highlight=False)
+    if described["module"]:
+        console.print(f"module  {escape(described['module'])}", highlight=False)
     if described["unique"]:
         console.print(f"unique  {', '.join(described['unique'])}", highlight=False)

@@ -108,6 +108,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
 
     Raises:
         FileError: The file cannot be loaded; what could be said about its rows is in the ledger.
+        ContractError: The contract's module or an expression of it failed on its rows.
     """
     from ingestion_pipeline.stages.validate import validate as validate_rows
 
@@ -121,7 +122,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
 
     with ExitStack() as stack:
         sink = BucketSink(bucket, base, stack)
-        error: FileError | None = None
+        error: FileError | ContractError | None = None
         report: ValidationReport | None
         try:
             report = validate_rows(
@@ -132,7 +133,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
                 progress=progress,
             )
             sink.finish()
-        except FileError as raised:
+        except (FileError, ContractError) as raised:
             error, report = raised, getattr(raised, "report", None)
     heart.check([job.job_id])
     staged = None
@@ -181,7 +182,11 @@ def _go_on(job: Job, report: "ValidationReport", contract: Contract, ledger: Led
             lease_of(job),
             Outcome.EMPTY,
             rows_queryable=0,
-            summary="The file has a header and no rows.",
+            summary=(
+                f"All {report.rows_filtered} rows are of those that the contract's filter leaves out."
+                if report.rows_filtered
+                else "The file has a header and no rows."
+            ),
             details={},
             now=now(),
         )

@@ -20,6 +20,9 @@ Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
 Duplicates = Literal["load", "skip"]
 FormatType = Literal["auto", "csv", "json", "parquet"]
+NameCase = Literal["ignore", "exact"]
+RejectedRows = Literal["quarantine", "reject_file"]
+UnknownColumns = Literal["ignore", "fail", "rescue"]
 
 # Columns that the system writes itself; an input column may not begin with the prefix.
 RESERVED_PREFIX = "__"
@@ -30,6 +33,10 @@ LINEAGE_COLUMNS = (JOB_COLUMN, ORGANIZATION_COLUMN)
 
 EARLIEST_TIME = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+
+# Words of a boolean that names none, in lower case.
+TRUE_WORDS = ("true", "t", "yes", "y", "1")
+FALSE_WORDS = ("false", "f", "no", "n", "0")
 
 CheckValue = str | int | float | bool | date | datetime | Decimal
 
@@ -52,22 +59,38 @@ class Column:
     Attributes:
         name: Its name in Druid.
         source: Its name in the file: a header's, a key's, or keys with dots between them that lead into nested objects.
+        aliases: Further names that it may have there.
+        expr: SQL over other columns that it is computed by; None: it is read from the file.
+        inputs: The columns that `expr` reads.
         required: The header must have it; otherwise an absent column is all null.
         nullable: A row may leave it empty.
-        format: How a date or datetime is written (strftime), `epoch_s`, `epoch_ms`, or None for ISO 8601.
+        formats: How dates or datetimes are written (strftime), `epoch_s`, `epoch_ms`; the first that reads a cell
+            counts. None: ISO 8601.
         timezone: The zone of datetimes that name none.
         precision: Digits in all, of a decimal; `scale` are those after the point.
+        decimal: The mark before the fraction of a number.
+        thousands: The mark between groups of three digits; None: there are no groups.
+        null_values: Words that mean null, besides those of the whole file (`FileFormat.null_values`).
+        true_values: Words of a boolean in lower case; likewise `false_values`.
     """
 
     name: str
     type: ColumnType
     source: str
+    aliases: tuple[str, ...] = ()
+    expr: str | None = None
+    inputs: tuple[str, ...] = ()
     required: bool = True
     nullable: bool = False
-    format: str | None = None
+    formats: tuple[str, ...] = ()
     timezone: str = "UTC"
     precision: int = 38
     scale: int = 9
+    decimal: str = "."
+    thousands: str | None = None
+    null_values: tuple[str, ...] = ()
+    true_values: tuple[str, ...] = TRUE_WORDS
+    false_values: tuple[str, ...] = FALSE_WORDS
     checks: tuple[Check, ...] = ()
     description: str = ""
 
@@ -109,8 +132,13 @@ class DruidLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectPolicy:
-    """How many rejected rows a file may have and still load; None: any number, if one row is good."""
+    """How many rejected rows a file may have and still load; None: any number, if one row is good.
 
+    Attributes:
+        policy: The good rows load beside the quarantine of the others, or `reject_file`: a file with one bad row fails.
+    """
+
+    policy: RejectedRows = "quarantine"
     max_fraction: float | None = None
     max_rows: int | None = None
 
@@ -121,6 +149,8 @@ class FileFormat:
 
     Attributes:
         type: The family of formats, instead of finding it out by content.
+        case: Whether a name of the file that is no column's exact name may differ from one in upper and lower case and
+            in the space around it.
         record_path: Keys that lead from the top of a JSON document to the array of its rows; empty: no path given.
         null_values: Words that mean null, in every column. An empty cell without quotes always does.
         header: The first record names the columns; otherwise they come in the contract's order. None: find out,
@@ -129,6 +159,7 @@ class FileFormat:
     """
 
     type: FormatType = "auto"
+    case: NameCase = "ignore"
     record_path: tuple[str, ...] = ()
     delimiter: str | None = None
     quote: str | None = '"'
@@ -140,16 +171,27 @@ class FileFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleSource:
+    """The text of the Python module beside a contract; it is run where rows are validated, nowhere else."""
+
+    path: Path
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
     """Everything the system knows about one datasource.
 
     Attributes:
         datasource: `[a-z][a-z0-9_]*`; also the name of the Dagster asset and of the Druid datasource.
-        version: First 12 hex digits of the SHA-256 of the file's bytes.
+        version: First 12 hex digits of the SHA-256 of the file's bytes, and of the module's.
         files: What it claims in the bucket; the first is always the built-in upload pattern.
         live_from: Objects last modified earlier wait for a backfill; None: when the contract was first seen.
         partition_start: The first partition day.
+        unknown_columns: What becomes of columns of a file that the contract does not name: they are left out, the file
+            fails, or they are kept together as JSON in `rescued_column`, the last of the columns (else None).
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
+        filter: An SQL condition; rows where it is false are left out before they are judged. None: no such rule.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
     """
 
@@ -163,10 +205,14 @@ class Contract:
     owners: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    module: ModuleSource | None = None
     live_from: datetime | None = None
     history: History = "wait"
     duplicates: Duplicates = "load"
+    unknown_columns: UnknownColumns = "ignore"
+    rescued_column: str | None = None
     checks: tuple[CrossCheck, ...] = ()
+    filter: str | None = None
     unique: tuple[str, ...] = ()
     druid: DruidLayout = DruidLayout()
     reject: RejectPolicy = RejectPolicy()
@@ -182,6 +228,16 @@ class Contract:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    @property
+    def file_columns(self) -> tuple[Column, ...]:
+        """The columns that are read from a column of the file."""
+        return tuple(c for c in self.columns if c.expr is None and c.name != self.rescued_column)
+
+    @property
+    def derived_columns(self) -> tuple[Column, ...]:
+        """The columns that are computed from others; one may read those before it."""
+        return tuple(c for c in self.columns if c.expr is not None)
 
     @property
     def stored_columns(self) -> tuple[Column, ...]:

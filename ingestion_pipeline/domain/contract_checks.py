@@ -1,7 +1,7 @@
 """Pandera's checks by name: what arguments each takes, and what it computes as a Polars expression.
 
-What belongs here: the names, arguments and meaning of Pandera's built-in checks for Polars, and the SQL of
-cross-column checks. What does not: applying them to a file (`stages.validate`).
+What belongs here: the names, arguments and meaning of Pandera's built-in checks for Polars. What does not: rules in SQL
+(`contract_sql`), applying them to a file (`stages.validate`).
 
 The expressions are Pandera's own, written out: importing Pandera brings pandas along and costs a run more
 than a second, and one pass over all rules is faster than one per check. `pandera_schema` in
@@ -10,12 +10,11 @@ than a second, and one pass over all rules is faster than one per check. `pander
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Check, Column, ColumnType, CrossCheck
+from ingestion_pipeline.domain.contract import Check, Column, ColumnType
 
 ArgumentKind = Literal["value", "values", "bool", "text", "pattern", "length"]
 
@@ -121,33 +120,6 @@ def check_reason(check: Check) -> str:
     return CHECKS[check.name].reason.format(**shown)
 
 
-def cross_check_expression(check: CrossCheck) -> pl.Expr:
-    """A Boolean expression over the typed row: true or null where the row passes."""
-    return _sql(check.expr)
-
-
-def expression_columns(sql: str) -> tuple[str, ...]:
-    """The columns that an SQL condition reads, in order of appearance.
-
-    Raises:
-        ValueError: It cannot be parsed; the message is the parser's.
-    """
-    try:
-        return tuple(dict.fromkeys(_sql(sql).meta.root_names()))
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(str(error)) from error
-
-
-def expression_problem(sql: str, columns: Iterable[Column]) -> str | None:
-    """Why a condition cannot be computed on rows of these columns; None if it can."""
-    schema = {column.name: polars_type(column) for column in columns}
-    try:
-        found = pl.DataFrame(schema=schema).select(_sql(sql)).to_series()
-    except pl.exceptions.PolarsError as error:
-        return str(error).splitlines()[0]
-    return None if found.dtype == pl.Boolean else f"it is {found.dtype}, not a condition"
-
-
 def regex_problem(pattern: str) -> str | None:
     """Why a pattern is no regular expression of Polars (Rust's syntax: no look-around); None if it is."""
     try:
@@ -155,11 +127,6 @@ def regex_problem(pattern: str) -> str | None:
     except pl.exceptions.PolarsError as error:
         return " ".join(str(error).split("This error occurred", maxsplit=1)[0].split())
     return None
-
-
-@lru_cache(maxsize=1024)
-def _sql(sql: str) -> pl.Expr:
-    return pl.sql_expr(sql)
 
 
 def _in_range(cell: pl.Expr, dtype: pl.DataType, arguments: dict[str, Any]) -> pl.Expr:

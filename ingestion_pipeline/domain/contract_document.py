@@ -6,19 +6,17 @@ the dotted path of its key. What does not: YAML and files (`adapters.contracts` 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from ingestion_pipeline.domain.contract import (
     EARLIEST_TIME,
     LATEST_TIME,
     RESERVED_PREFIX,
     Column,
-    ColumnType,
     Contract,
     CrossCheck,
     DruidLayout,
@@ -27,22 +25,23 @@ from ingestion_pipeline.domain.contract import (
     FormatType,
     Granularity,
     History,
+    ModuleSource,
+    NameCase,
+    RejectedRows,
     RejectPolicy,
     TimeColumn,
+    UnknownColumns,
 )
-from ingestion_pipeline.domain.contract_arguments import aware, read_check
-from ingestion_pipeline.domain.contract_checks import CHECKS, expression_columns, expression_problem
+from ingestion_pipeline.domain.contract_arguments import aware
+from ingestion_pipeline.domain.contract_checks import CHECKS
+from ingestion_pipeline.domain.contract_columns import ColumnDocument, StrictDocument, read_columns
+from ingestion_pipeline.domain.contract_names import alike
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
-from ingestion_pipeline.domain.contract_times import format_problem, zone_problem
+from ingestion_pipeline.domain.contract_sql import read_condition
 
-_TIMESTAMP_FORMATS = ("epoch_s", "epoch_ms")
-_DECIMAL_DIGITS = 38
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+MODULE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*\.py$"
+RESCUED_COLUMN = "rescued_data"
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 
@@ -51,48 +50,37 @@ _Moment = Annotated[datetime, AfterValidator(aware)]
 _Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
 
 
-class _File(_Document):
+class _File(StrictDocument):
     pattern: Annotated[str, StringConstraints(min_length=1, max_length=900)]
     organization: str | None = None
 
 
-class _Column(_Document):
-    type: ColumnType
-    source: str | None = None
-    required: bool = True
-    nullable: bool = False
-    format: str | None = None
-    timezone: str = "UTC"
-    precision: int = Field(_DECIMAL_DIGITS, ge=1, le=_DECIMAL_DIGITS)
-    scale: int = Field(9, ge=0, le=_DECIMAL_DIGITS)
-    checks: dict[str, Any] = Field(default_factory=dict)
-    description: str = ""
-
-
-class _CrossCheck(_Document):
+class _CrossCheck(StrictDocument):
     name: _Name
     expr: Annotated[str, StringConstraints(min_length=1)]
     description: str = ""
 
 
-class _Time(_Document):
+class _Time(StrictDocument):
     column: str
     min: _Moment = EARLIEST_TIME
     max: _Moment = LATEST_TIME
     keep: bool = False
 
 
-class _Druid(_Document):
+class _Druid(StrictDocument):
     segment_granularity: Granularity = "day"
 
 
-class _Reject(_Document):
+class _Reject(StrictDocument):
+    policy: RejectedRows = "quarantine"
     max_fraction: float | None = Field(None, ge=0, le=1)
     max_rows: int | None = Field(None, ge=0)
 
 
-class _Format(_Document):
+class _Format(StrictDocument):
     type: FormatType = "auto"
+    case: NameCase = "ignore"
     record_path: str | None = None
     delimiter: _Character | None = None
     quote: _Character | None = '"'
@@ -103,7 +91,7 @@ class _Format(_Document):
     table: int = Field(1, ge=1)
 
 
-class ContractDocument(_Document):
+class ContractDocument(StrictDocument):
     """The whole document; the reference is `docs/reference/contract.md`."""
 
     datasource: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
@@ -115,8 +103,12 @@ class ContractDocument(_Document):
     history: History = "wait"
     duplicates: Duplicates = "load"
     partition_start: date
-    columns: dict[_Name, _Column] = Field(min_length=1)
+    module: Annotated[str, StringConstraints(pattern=MODULE_PATTERN)] | None = None
+    columns: dict[_Name, ColumnDocument] = Field(min_length=1)
+    unknown_columns: UnknownColumns = "ignore"
+    rescued_column: _Name | None = None
     checks: list[_CrossCheck] = Field(default_factory=list)
+    filter: str | None = Field(None, min_length=1)
     unique: list[str] = Field(default_factory=list)
     time: _Time
     druid: _Druid = _Druid()
@@ -124,12 +116,15 @@ class ContractDocument(_Document):
     format: _Format = _Format()
 
 
-def read_document(data: object, *, version: str, path: Path | None = None) -> Contract | list[Problem]:
+def read_document(
+    data: object, *, version: str, path: Path | None = None, module: ModuleSource | None = None
+) -> Contract | list[Problem]:
     """Turn a parsed document into a contract, or list everything that is wrong with it.
 
     Args:
         data: What a YAML parser gave.
         version: See `Contract.version`.
+        module: The one that it names.
     """
     if not isinstance(data, Mapping):
         return [Problem("", "the file is not a mapping of keys", "Begin with 'datasource: …'.")]
@@ -138,11 +133,19 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
     except ValidationError as error:
         return [_schema_problem(dict(details)) for details in error.errors(include_url=False)]
     problems: list[Problem] = []
-    columns = tuple(_column(name, column, problems) for name, column in document.columns.items())
+    columns = read_columns(document.columns, problems)
+    rescued = (document.rescued_column or RESCUED_COLUMN) if document.unknown_columns == "rescue" else None
+    if rescued is None and document.rescued_column is not None:
+        problems.append(
+            Problem("rescued_column", "nothing is kept there", "Write unknown_columns: rescue, or remove it.")
+        )
+    if rescued is not None:
+        columns += (Column(name=rescued, type="string", source=rescued, required=False, nullable=True),)
     contract = Contract(
         datasource=document.datasource,
         version=version,
         path=path,
+        module=module,
         description=document.description.strip(),
         owners=tuple(document.owners),
         tags=document.tags,
@@ -155,7 +158,10 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
         duplicates=document.duplicates,
         partition_start=document.partition_start,
         columns=columns,
+        unknown_columns=document.unknown_columns,
+        rescued_column=rescued,
         checks=tuple(_cross_check(i, check, columns, problems) for i, check in enumerate(document.checks)),
+        filter=document.filter,
         unique=tuple(document.unique),
         time=TimeColumn(
             column=document.time.column,
@@ -164,9 +170,14 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
             keep=document.time.keep,
         ),
         druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
-        reject=RejectPolicy(max_fraction=document.reject.max_fraction, max_rows=document.reject.max_rows),
+        reject=RejectPolicy(
+            policy=document.reject.policy,
+            max_fraction=document.reject.max_fraction,
+            max_rows=document.reject.max_rows,
+        ),
         format=FileFormat(
             type=document.format.type,
+            case=document.format.case,
             record_path=tuple(document.format.record_path.split(".")) if document.format.record_path else (),
             delimiter=document.format.delimiter,
             quote=document.format.quote,
@@ -177,6 +188,8 @@ def read_document(data: object, *, version: str, path: Path | None = None) -> Co
             table=document.format.table,
         ),
     )
+    if document.filter is not None:
+        read_condition("filter", document.filter, columns, problems)
     problems.extend(_problems_between(contract))
     return problems or contract
 
@@ -214,7 +227,7 @@ def known_keys(location: list[str]) -> list[str]:
     model: type[BaseModel] = ContractDocument
     children: Mapping[str, type[BaseModel]] = {
         "files": _File,
-        "columns": _Column,
+        "columns": ColumnDocument,
         "checks": _CrossCheck,
         "time": _Time,
         "druid": _Druid,
@@ -226,59 +239,8 @@ def known_keys(location: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _column(name: str, document: _Column, problems: list[Problem]) -> Column:
-    key = f"columns.{name}"
-    problems.extend(_format_problems(f"{key}.format", document))
-    if document.scale > document.precision:
-        problems.append(Problem(f"{key}.scale", f"more digits after the point than in all ({document.precision})"))
-    if problem := zone_problem(f"{key}.timezone", document.timezone):
-        problems.append(problem)
-    column = Column(
-        name=name,
-        type=document.type,
-        source=document.source if document.source is not None else name,
-        required=document.required,
-        nullable=document.nullable,
-        format=document.format,
-        timezone=document.timezone,
-        precision=document.precision,
-        scale=document.scale,
-        description=document.description,
-    )
-    checks = [
-        read_check(f"{key}.checks.{written}", written, arguments, column, problems)
-        for written, arguments in document.checks.items()
-    ]
-    return replace(column, checks=tuple(check for check in checks if check is not None))
-
-
-def _format_problems(key: str, document: _Column) -> Iterable[Problem]:
-    if document.format is None:
-        return
-    if document.type not in {"date", "datetime"}:
-        yield Problem(key, "only dates and datetimes have a format", "Remove it.")
-    elif document.format not in _TIMESTAMP_FORMATS:
-        if problem := format_problem(key, document.format, document.type):
-            yield problem
-    elif document.type == "date":
-        yield Problem(key, f"'{document.format}' needs type datetime")
-
-
 def _cross_check(index: int, document: _CrossCheck, columns: tuple[Column, ...], problems: list[Problem]) -> CrossCheck:
-    key = f"checks.{index}.expr"
-    names = [column.name for column in columns]
-    used: tuple[str, ...] = ()
-    try:
-        used = expression_columns(document.expr)
-    except ValueError as error:
-        problems.append(Problem(key, f"not an SQL condition: {error}"))
-    unknown = [name for name in used if name not in names]
-    if unknown:
-        problems.append(Problem(key, f"there is no column '{unknown[0]}'", suggestion(unknown[0], names)))
-    elif used and (problem := expression_problem(document.expr, columns)):
-        problems.append(Problem(key, f"it cannot be computed: {problem}"))
-    elif not used and not any(p.key == key for p in problems):
-        problems.append(Problem(key, "it reads no column"))
+    used = read_condition(f"checks.{index}.expr", document.expr, columns, problems)
     return CrossCheck(name=document.name, expr=document.expr, columns=used, description=document.description)
 
 
@@ -303,6 +265,10 @@ def _problems_between(contract: Contract) -> Iterable[Problem]:
             yield Problem("time.column", f"'{column.name}' may be absent", "The time column is required in every row.")
     if contract.time.min >= contract.time.max:
         yield Problem("time.max", "it is not after time.min")
+    if contract.reject.policy == "reject_file":
+        for key in ("max_fraction", "max_rows"):
+            if getattr(contract.reject, key) is not None:
+                yield Problem(f"reject.{key}", "with policy reject_file no row may be rejected", "Remove one of them.")
     yield from _problems_of_format(contract.format)
 
 
@@ -323,15 +289,42 @@ def _problems_of_format(format_: FileFormat) -> Iterable[Problem]:
 
 def _name_problems(contract: Contract, names: list[str]) -> Iterable[Problem]:
     lowered: dict[str, str] = {}
-    sources: dict[str, str] = {}
     for column in contract.columns:
+        key = "rescued_column" if column.name == contract.rescued_column else f"columns.{column.name}"
         if column.name.startswith(RESERVED_PREFIX):
-            yield Problem(f"columns.{column.name}", f"names that begin with '{RESERVED_PREFIX}' belong to the system")
-        if (other := lowered.setdefault(column.name.lower(), column.name)) != column.name:
-            yield Problem(f"columns.{column.name}", f"differs from '{other}' in upper and lower case only")
-        if (other := sources.setdefault(column.source, column.name)) != column.name:
-            yield Problem(f"columns.{column.name}.source", f"'{other}' reads the same column of the file")
+            yield Problem(key, f"names that begin with '{RESERVED_PREFIX}' belong to the system")
+        if (other := lowered.get(column.name.lower())) is not None:
+            hint = "Name another one." if key == "rescued_column" else ""
+            yield Problem(
+                key, f"'{column.name}' differs from the column '{other}' in upper and lower case at most", hint
+            )
+        lowered.setdefault(column.name.lower(), column.name)
+    yield from _source_problems(contract)
     rules = [check.name for check in contract.checks]
     for position, name in enumerate(rules):
         if name in rules[:position] or name in names or name in CHECKS:
             yield Problem(f"checks.{position}.name", f"'{name}' names something else already")
+
+
+def _source_problems(contract: Contract) -> Iterable[Problem]:
+    """Names in the file that two columns would read, or that one has twice."""
+    seen: dict[str, tuple[str, str]] = {}
+    for column in contract.file_columns:
+        for position, name in enumerate((column.source, *column.aliases)):
+            key = f"columns.{column.name}." + (f"aliases.{position - 1}" if position else "source")
+            same = name if contract.format.case == "exact" else alike(name)
+            if same not in seen:
+                seen[same] = column.name, name
+                continue
+            other, written = seen[same]
+            if other == column.name:
+                if written == name:
+                    yield Problem(key, f"'{name}' is named already", "Remove it.")
+            elif written == name:
+                yield Problem(key, f"'{other}' reads the same column of the file")
+            else:
+                yield Problem(
+                    key,
+                    f"'{name}' differs from '{written}' of '{other}' in upper and lower case or space only",
+                    "Set format.case to exact.",
+                )

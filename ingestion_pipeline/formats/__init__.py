@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ingestion_pipeline.domain.contract import Contract, FileFormat
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowReader
 from ingestion_pipeline.formats.compression import compression_of, decompressed, refuse_nested
@@ -42,14 +43,14 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     if compression is not None:
         refuse_nested(head, compression)
     options = contract.format if contract else FileFormat(header=None, table=table)
-    columns = contract.columns if contract else None
+    names = ColumnNames.of(contract) if contract else None
     wanted = options.type
     if wanted == "parquet" or (wanted == "auto" and is_parquet(head)):
         from ingestion_pipeline.formats.parquet import ParquetReader
 
         return ParquetReader(
             plain,
-            columns=columns,
+            names=names,
             null_values=options.null_values,
             facts=FormatFacts(format="Parquet", compression=compression),
             chunk_bytes=chunk_bytes,
@@ -65,7 +66,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     if wanted == "json" or (wanted == "auto" and may_be_json(head)):
         from ingestion_pipeline.formats.json_head import kind_of_json
 
-        kind, lines = kind_of_json(lines, columns=columns, path=options.record_path, forced=wanted == "json")
+        kind, lines = kind_of_json(lines, names=names, path=options.record_path, forced=wanted == "json")
         if kind is not None:
             from ingestion_pipeline.formats.json_keys import open_json
 
@@ -73,7 +74,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
                 _unguessed(lines, decoded),
                 kind=kind,
                 options=options,
-                columns=columns,
+                names=names,
                 facts=facts,
                 chunk_bytes=chunk_bytes,
             )
@@ -84,7 +85,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     if options.table > 1:
         lines, lines_before = from_table(options.table, lines, chunk_bytes)
     return DelimitedReader(
-        lines, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes, lines_before=lines_before
+        lines, options=options, names=names, facts=facts, chunk_bytes=chunk_bytes, lines_before=lines_before
     )
 
 

@@ -3,16 +3,17 @@
 What belongs here: headers to names, and what a header may lack. What does not: finding the header (`layout`).
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts
 
 UNUSED = "\0"  # marks columns of the file that the contract does not name
 # A header goes into reports and errors whole, unless it is longer than this many names of this many characters.
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 200
+_LISTED_CHARACTERS, _WARNED_CHARACTERS = 2000, 300
 
 
 def names_without_contract(header: Sequence[str], width: int) -> list[str]:
@@ -47,36 +48,85 @@ def fitted(header: Sequence[str], width: int) -> list[str]:
     return names + [""] * (width - len(names))
 
 
-def names_by_contract(header: Sequence[str], columns: Sequence[Column], facts: FormatFacts) -> list[str]:
+def names_by_contract(header: Sequence[str], names: ColumnNames, facts: FormatFacts) -> list[str]:
     """The contract's name for each column of the file; those that it does not name are marked unused.
 
     Raises:
         UnreadableFile: A required column is missing, or one that the contract reads stands there twice.
     """
-    by_source = {column.source: column.name for column in columns}
-    counts = Counter(header)
-    twice = sorted(name for name in by_source if counts[name] > 1)
-    if twice:
-        raise UnreadableFile(
-            f"The header has the column '{twice[0]}' more than once.",
-            hint="Rename one of them.",
-            details={"header": shown(header), "columns": len(header), "repeated": twice},
-        )
-    missing = [column.source for column in columns if column.required and column.source not in counts]
+    matched = matched_names(header, names, facts)
+    missing = [column.source for n, column in enumerate(names.columns) if column.required and n not in matched]
     if missing:
         listed = ", ".join(f"'{name}'" for name in missing)
-        no_header = not any(name in by_source for name in header)
-        hint = "If the file has no header, set format.header to false." if no_header else "Add them."
+        hint = "Add them." if matched else "If the file has no header, set format.header to false."
         listing = ", ".join(header)[:300]
         raise UnreadableFile(
             f"The header lacks the required column{'s' if len(missing) > 1 else ''} {listed}; it has {listing}.",
             hint=hint,
             details={"header": shown(header), "columns": len(header), "missing": missing},
         )
-    unknown = [name for name in header if name not in by_source]
-    if unknown:
-        facts.warnings.append(f"Columns that the contract does not name were left out: {', '.join(unknown)[:300]}.")
-    return [by_source.get(name, f"{UNUSED}{position}") for position, name in enumerate(header)]
+    own_names = {name: names.columns[position].name for position, name in matched.items()}
+    judge_unknown([name for name in header if name not in own_names], names, facts)
+    tell_missing(set(matched), names, facts)
+    return [own_names.get(name, f"{UNUSED}{position}") for position, name in enumerate(header)]
+
+
+def matched_names(header: Sequence[str], names: ColumnNames, facts: FormatFacts) -> dict[int, str]:
+    """The file's name of each contract column (by position) that it has.
+
+    Raises:
+        UnreadableFile: Several columns of the file fit one of the contract.
+    """
+    try:
+        matched = names.matched(header)
+    except AmbiguousNames as error:
+        one = len(set(error.names)) == 1
+        raise UnreadableFile(
+            f"The header has the column '{error.names[0]}' more than once."
+            if one
+            else f"The file's columns {error}, and only one can be read.",
+            hint="Rename one of them." if one else f"Rename one, or name one alone in columns.{error.column.name}.",
+            details={"header": shown(header), "columns": len(header), "repeated": sorted(set(error.names))},
+        ) from error
+    if warning := names.warning(matched):
+        facts.warnings.append(warning)
+    return matched
+
+
+def judge_unknown(
+    unknown: Sequence[str], names: ColumnNames, facts: FormatFacts, *, what: str = "Columns", more: bool = False
+) -> None:
+    """Tell of columns that the contract does not name.
+
+    Args:
+        more: There are others.
+
+    Raises:
+        UnreadableFile: It says that a file must have none.
+    """
+    if not unknown:
+        return
+    listed = ", ".join(name or "(without a name)" for name in unknown)
+    if names.unknown == "fail":
+        raise UnreadableFile(
+            f"{what} that the contract does not name: {_cut(listed, _LISTED_CHARACTERS, more)}.",
+            hint="Leave them out, name them in the contract, or set unknown_columns there to ignore or rescue.",
+            details={"unknown": shown(unknown)},
+        )
+    became = "were left out" if names.rescued is None else f"were kept as JSON in {names.rescued}"
+    facts.warnings.append(f"{what} that the contract does not name {became}: {_cut(listed, _WARNED_CHARACTERS, more)}.")
+
+
+def tell_missing(found: Collection[int], names: ColumnNames, facts: FormatFacts) -> None:
+    """Tell of columns that the file need not have, and has not."""
+    missing = [column.name for position, column in enumerate(names.columns) if position not in found]
+    if missing:
+        listed = _cut(", ".join(missing), _WARNED_CHARACTERS, False)
+        facts.warnings.append(f"Columns that the file does not have are null: {listed}.")
+
+
+def _cut(listed: str, characters: int, more: bool) -> str:
+    return listed[:characters] + (" and more" if more or len(listed) > characters else "")
 
 
 def shown(header: Sequence[str]) -> list[str]:

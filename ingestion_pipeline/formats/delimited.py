@@ -7,13 +7,15 @@ record ends (`records`), encodings (`text`), what a cell may hold (`stages.valid
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column, FileFormat
+from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
@@ -30,6 +32,7 @@ from ingestion_pipeline.formats.records import (
     parse_record,
     split_block,
 )
+from ingestion_pipeline.formats.rescued import json_objects, json_values
 from ingestion_pipeline.formats.samples import iterate_records
 from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
 from ingestion_pipeline.formats.text import MAX_LINE_BYTES, UPLOAD_HINT, first_bytes, line_blocks, undecodable
@@ -54,7 +57,7 @@ class DelimitedReader:
 
     Args:
         stream: UTF-8 without a byte order mark.
-        columns: The contract's; None: there is no contract, and every column of the file is kept.
+        names: Of the contract's columns; None: there is no contract, and every column of the file is kept.
         facts: Completed here with dialect, preamble and header.
         lines_before: Lines of the file that the stream does not have.
 
@@ -67,20 +70,20 @@ class DelimitedReader:
         stream: Iterable[bytes],
         *,
         options: FileFormat,
-        columns: Sequence[Column] | None,
+        names: ColumnNames | None,
         facts: FormatFacts,
         chunk_bytes: int,
         lines_before: int = 0,
     ) -> None:
         self.facts = facts
         self._options = options
-        self._by_contract = columns is not None
+        self._by_contract = names is not None
         head, stream = first_bytes(stream, _SAMPLE_BYTES)
         whole = len(head) < _SAMPLE_BYTES
         sample = _decoded(head, 1, final=whole, lenient=not self._by_contract)
         begin = (
-            _told_by_contract(sample, options, columns, facts, lines_before)
-            if columns is not None
+            _told_by_contract(sample, options, names, facts, lines_before)
+            if names is not None
             else _told_by_itself(shown_text(sample), options, facts, whole=whole)
         )
         if not whole and begin.characters >= len(sample):
@@ -94,7 +97,9 @@ class DelimitedReader:
         self._names = begin.names
         self._first_rows: list[tuple[str | None, ...]] = []
         self._bad_records = 0  # since the last row
-        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED)]
+        self._rescued = names.rescued if names is not None else None
+        self._unknown = _unknown_columns(begin) if self._rescued is not None else {}
+        self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED) or name in self._unknown]
         facts.format = "delimited text"
         facts.delimiter, facts.quote, facts.escape = self._dialect.delimiter, self._dialect.quote, self._dialect.escape
         facts.header, facts.columns = shown(begin.header), len(begin.header) or len(begin.names)
@@ -108,6 +113,15 @@ class DelimitedReader:
 
     def chunks(self) -> Iterator[RowChunk]:
         """The rows; see `RowReader.chunks`."""
+        return map(self._with_rescued, self._chunks()) if self._rescued is not None else self._chunks()
+
+    def _with_rescued(self, chunk: RowChunk) -> RowChunk:
+        """The columns that the contract does not name, as one of JSON."""
+        members = [(label, json_values(chunk.cells[name])) for name, label in self._unknown.items()]
+        objects = json_objects(members, chunk.cells.height).alias(self._rescued or "")
+        return replace(chunk, cells=chunk.cells.drop(self._unknown).with_columns(objects))
+
+    def _chunks(self) -> Iterator[RowChunk]:
         line, blank_lines = 1 + self._skip_lines, 0
         pending, after_blank = b"", False
         for data, final in self._blocks:
@@ -274,6 +288,12 @@ class _Begin(NamedTuple):
     preamble: list[str]
 
 
+def _unknown_columns(begin: _Begin) -> dict[str, str]:
+    """The marked names of columns that the contract does not name, each with the one that tells it in a report."""
+    labels = names_without_contract(begin.header, len(begin.names))
+    return {name: label for name, label in zip(begin.names, labels, strict=True) if name.startswith(UNUSED)}
+
+
 def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, whole: bool) -> _Begin:
     """Dialect and layout by the text alone, as far as they are not told."""
     if len(sample) > _LOOKED_AT_CHARACTERS:
@@ -310,18 +330,18 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
 
 
 def _told_by_contract(
-    sample: str, options: FileFormat, columns: Sequence[Column], facts: FormatFacts, lines_before: int
+    sample: str, options: FileFormat, wanted: ColumnNames, facts: FormatFacts, lines_before: int
 ) -> _Begin:
     """Dialect by the contract, or the one with which a record looks most like its header."""
-    dialect = _dialect(sample, options, columns)
+    dialect = _dialect(sample, options, wanted)
     start = len(sample) - len(sample.lstrip("\r\n"))
     blank_lines = sample.count("\n", 0, start)
     if not options.header:
-        header = [column.source for column in columns]
-        return _Begin(dialect, header, names_by_contract(header, columns, facts), start, blank_lines, [])
+        header = [column.source for column in wanted.columns]
+        return _Begin(dialect, header, [column.name for column in wanted.columns], start, blank_lines, [])
     if start == len(sample):
         raise UnreadableFile("The file has no header: it is blank.", hint="Upload a file with rows.")
-    start = _header_start(sample, start, dialect, {column.source for column in columns})
+    start = _header_start(sample, start, dialect, wanted)
     before = sample.count("\n", 0, start)
     header_line = lines_before + before + 1
     record = parse_record(sample, start, dialect)
@@ -337,29 +357,33 @@ def _told_by_contract(
     header = [cell.strip() for cell in record.cells]
     facts.header_rows = 1
     preamble = sample[:start].split("\n")[:-1] if before > blank_lines else []
-    names = names_by_contract(header, columns, facts)
+    names = names_by_contract(header, wanted, facts)
     if preamble:
         facts.warnings.append(f"The header is on line {header_line}; the lines before it were left out.")
     return _Begin(dialect, header, names, record.end, before + sample.count("\n", start, record.end), preamble)
 
 
-def _header_start(sample: str, start: int, dialect: Dialect, wanted: set[str]) -> int:
+def _header_start(sample: str, start: int, dialect: Dialect, wanted: ColumnNames) -> int:
     """Where the header begins: the first record, unless a later one has more of the wanted names."""
     best, most = start, -1
     for position, cells in islice(records_with_starts(sample, start, dialect), _HEADER_RECORDS):
-        count = len(wanted & {cell.strip() for cell in cells})
+        count = _wanted_among(cells, wanted)
         if count > most:
             best, most = position, count
-        if count == len(wanted):
+        if count == len(wanted.columns):
             break
     return best
 
 
-def _dialect(sample: str, options: FileFormat, columns: Sequence[Column]) -> Dialect:
+def _wanted_among(cells: Iterable[str], wanted: ColumnNames) -> int:
+    """How many columns of the contract are named by the cells of a record."""
+    return len({wanted.fits(cell.strip()) for cell in cells} - {None})
+
+
+def _dialect(sample: str, options: FileFormat, wanted: ColumnNames) -> Dialect:
     """The contract's delimiter, or the one with which a record looks most like the contract."""
     if options.delimiter is not None:
         return Dialect(options.delimiter, options.quote, options.escape)
-    wanted = {column.source for column in columns}
     best, best_score = Dialect(_DELIMITERS[0], options.quote, options.escape), (-1, -1)
     text = sample.lstrip("\r\n")
     for delimiter in _DELIMITERS:
@@ -370,10 +394,11 @@ def _dialect(sample: str, options: FileFormat, columns: Sequence[Column]) -> Dia
         records = [record for record in found if not isinstance(record, Broken)]
         if not records:
             continue
-        headers = [{cell.strip() for cell in record.cells} for record in records]
-        header = max(headers, key=lambda cells: len(wanted & cells))
-        fitting = sum(len(record.cells) == len(columns) for record in records)
-        score = (len(wanted & header), len(headers[0])) if options.header else (fitting, len(records[0].cells))
+        if options.header:
+            score = (max(_wanted_among(record.cells, wanted) for record in records), len(set(records[0].cells)))
+        else:
+            fitting = sum(len(record.cells) == len(wanted.columns) for record in records)
+            score = (fitting, len(records[0].cells))
         if score > best_score:
             best, best_score = dialect, score
     return best

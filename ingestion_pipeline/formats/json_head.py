@@ -4,14 +4,14 @@ What belongs here: the decision. What does not: reading (`json_scan`, `json_read
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
 import msgspec
 
-from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.json_scan import MAX_RECORD_BYTES, JsonDocument
 
@@ -44,13 +44,13 @@ class JsonKind:
 
 
 def kind_of_json(
-    stream: Iterable[bytes], *, columns: Sequence[Column] | None, path: tuple[str, ...], forced: bool
+    stream: Iterable[bytes], *, names: ColumnNames | None, path: tuple[str, ...], forced: bool
 ) -> tuple[JsonKind | None, Iterator[bytes]]:
     """Find out what kind of JSON a stream is.
 
     Args:
         stream: UTF-8 without a byte order mark.
-        columns: The contract's; None: there is no contract.
+        names: Of the contract's columns; None: there is no contract.
         path: The contract's way to the rows.
         forced: The contract says that it is JSON.
 
@@ -70,7 +70,7 @@ def kind_of_json(
     if form is None:
         return None, stream
     if form == "object":
-        return (JsonKind("inside", path) if path else _kind_of_object(head, whole, columns)), stream
+        return (JsonKind("inside", path) if path else _kind_of_object(head, whole, names)), stream
     if path:
         what = "it is an array itself" if form == "array" else "it has one object per line"
         raise UnreadableFile(
@@ -148,16 +148,15 @@ def _looks_like_lines(start: bytes, whole: bool) -> bool:
     return bool(lines) and 2 * sum(line[:1] == b"{" and line[-1:] == b"}" for line in lines) >= len(lines)
 
 
-def _kind_of_object(head: bytes, whole: bool, columns: Sequence[Column] | None) -> JsonKind:
+def _kind_of_object(head: bytes, whole: bool, names: ColumnNames | None) -> JsonKind:
     """Whether the one object of a document is a row, or has the rows in it.
 
     It is a row if it has the contract's required columns, or without a contract if it has not exactly one array of
     objects. Of an object longer than what was looked at, any of
     them before the first array of objects tells as much.
     """
-    required = {column.source for column in columns or () if column.required}
-    sources = {column.source for column in columns or ()}
-    keys: set[str] = set()
+    wanted = names or ColumnNames((), "exact")
+    keys: list[str] = []
     arrays: list[str] = []
     empty: list[str] = []
     complete = False
@@ -165,7 +164,7 @@ def _kind_of_object(head: bytes, whole: bool, columns: Sequence[Column] | None) 
     try:
         document.enter()
         for key in document.members():
-            keys.add(key)
+            keys.append(key)
             array = document.array_of()
             if array == "nothing":
                 empty.append(key)
@@ -178,18 +177,29 @@ def _kind_of_object(head: bytes, whole: bool, columns: Sequence[Column] | None) 
             complete = True
     except UnreadableFile:
         pass  # the end of the head, or damage: the reader will tell
-    seen = {source for source in required if source in keys or source.partition(".")[0] in keys}
+    seen = _required_among(keys, wanted)
     if complete:
         candidates = arrays or empty
-        is_row = len(arrays) != 1 if columns is None else seen == required
+        whole_row = len(seen) == sum(column.required for column in wanted.columns)
+        is_row = len(arrays) != 1 if names is None else whole_row
         if is_row or not candidates or (seen and len(candidates) > 1):
             return JsonKind("row")
         if len(candidates) > 1:
             return JsonKind("inside")  # the reader refuses the second one, by its line
         return JsonKind("inside", (candidates[0],), _warning(candidates[0]))
-    if seen - set(arrays) or set(arrays) & sources:
+    if _required_among(set(keys) - set(arrays), wanted) or any(wanted.fits(key) is not None for key in arrays):
         return JsonKind("row")
     return JsonKind("inside", (), _warning(arrays[0]) if arrays else "")
+
+
+def _required_among(keys: Collection[str], names: ColumnNames) -> set[int]:
+    """The positions of required columns that an object with these keys may have."""
+    found = {position for key in keys if (position := names.fits(key)) is not None}
+    roots = set(keys)
+    for position, column in enumerate(names.columns):
+        if any(name.partition(".")[0] in roots for name in (column.source, *column.aliases)):
+            found.add(position)
+    return {position for position in found if names.columns[position].required}
 
 
 def _warning(key: str) -> str:

@@ -6,7 +6,8 @@ What belongs here: opening JSON with a contract's columns, or with those that it
 
 from collections.abc import Iterable, Sequence
 
-from ingestion_pipeline.domain.contract import Column, FileFormat
+from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts
 from ingestion_pipeline.formats.columns import text_columns
@@ -21,21 +22,21 @@ def open_json(
     *,
     kind: JsonKind,
     options: FileFormat,
-    columns: Sequence[Column] | None,
+    names: ColumnNames | None,
     facts: FormatFacts,
     chunk_bytes: int,
 ) -> JsonReader:
     """Open JSON.
 
     Args:
-        columns: None: every key is a column of text. The last row may bring a new one, so all are read here once,
+        names: None: every key is a column of text. The last row may bring a new one, so all are read here once,
             and kept in a temporary file meanwhile.
 
     Raises:
         UnreadableFile: It is damaged, has no required column, or more keys than a table has columns.
     """
-    if columns is not None:
-        return JsonReader(stream, kind=kind, options=options, columns=columns, facts=facts, chunk_bytes=chunk_bytes)
+    if names is not None:
+        return JsonReader(stream, kind=kind, options=options, names=names, facts=facts, chunk_bytes=chunk_bytes)
     spool = Spool(stream)
     try:
         keys = _keys(spool.first(), kind, options, chunk_bytes)
@@ -46,7 +47,7 @@ def open_json(
         spool.again(),
         kind=kind,
         options=options,
-        columns=text_columns(keys),
+        names=ColumnNames(text_columns(keys), "exact"),
         facts=facts,
         chunk_bytes=chunk_bytes,
         literal_keys=True,
@@ -58,7 +59,7 @@ def _keys(stream: Iterable[bytes], kind: JsonKind, options: FileFormat, chunk_by
         stream,
         kind=kind,
         options=options,
-        columns=(),
+        names=ColumnNames((), "exact"),
         facts=FormatFacts(format="JSON"),
         chunk_bytes=chunk_bytes,
         literal_keys=True,

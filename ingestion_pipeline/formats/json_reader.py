@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column, FileFormat
+from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
+from ingestion_pipeline.formats.columns import judge_unknown, tell_missing
 from ingestion_pipeline.formats.json_head import JsonKind
 from ingestion_pipeline.formats.json_records import JsonTables
 from ingestion_pipeline.formats.json_scan import JsonDocument
@@ -51,7 +53,7 @@ class JsonReader:
         *,
         kind: JsonKind,
         options: FileFormat,
-        columns: Sequence[Column],
+        names: ColumnNames,
         facts: FormatFacts,
         chunk_bytes: int,
         literal_keys: bool = False,
@@ -60,8 +62,8 @@ class JsonReader:
         facts.format = _NAMES[kind.form]
         if kind.warning:
             facts.warnings.append(kind.warning)
-        self._tables = JsonTables(columns, options.null_values, literal_keys=literal_keys)
-        self._columns = columns
+        self._tables = JsonTables(names, options.null_values, literal_keys=literal_keys)
+        self._names = names
         self._required_are_there = False
         self._blank_lines = 0
         stretches = self._lines(stream, chunk_bytes) if kind.form == "lines" else _elements(stream, kind, chunk_bytes)
@@ -85,12 +87,20 @@ class JsonReader:
         yield from self._chunks
         if self._blank_lines:
             self.facts.warnings.append(f"{self._blank_lines} blank lines were skipped.")
-        if unknown := self._tables.unknown_keys():
-            listed = ", ".join(unknown)[:_SHOWN_CHARACTERS] + (" and more" if self._tables.more_keys else "")
-            self.facts.warnings.append(f"Keys that the contract does not name were left out: {listed}.")
+        if warning := self._names.warning(self._tables.matched):
+            self.facts.warnings.append(warning)
+        self._judge_unknown()
+        if self._required_are_there:
+            tell_missing(self._tables.matched, self._names, self.facts)
+
+    def _judge_unknown(self) -> None:
+        tables = self._tables
+        judge_unknown(list(tables.unknown), self._names, self.facts, what="Keys", more=tables.more_keys)
 
     def _chunk(self, stretch: _Stretch) -> RowChunk:
         table = self._tables.table(stretch.texts)
+        if self._names.unknown == "fail":
+            self._judge_unknown()
         if table.cells.height and not self._required_are_there:
             self._require()
             self._required_are_there = True
@@ -116,7 +126,8 @@ class JsonReader:
 
         Later rows may lack it; it is null there, and the rules say whether that will do.
         """
-        missing = [c.source for c in self._columns if c.required and c.name not in self._tables.found]
+        columns = enumerate(self._names.columns)
+        missing = [column.source for n, column in columns if column.required and n not in self._tables.matched]
         if not missing:
             return
         listed = ", ".join(f"'{name}'" for name in missing)

@@ -15,16 +15,20 @@ those are cut into columns by Polars, thousands at once. The others are read one
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
+from ingestion_pipeline.domain.contract_numbers import has_marks, with_marks
 from ingestion_pipeline.formats.json_layout import Layout, layout_of
 from ingestion_pipeline.formats.records import MAX_CELLS
+from ingestion_pipeline.formats.rescued import json_key, json_objects
 
 # Deeper nesting is refused by count, not by the interpreter's stack, which differs from call to call.
 MAX_DEPTH = 200
@@ -77,23 +81,33 @@ class JsonTables:
         keys: Names of top-level keys, each with the number of a text that has it and its place there: the first
             `_MAX_NAMES`, long ones shortened.
         more_keys: There are more names than that.
-        found: Contract columns that some row had, be it null.
+        unknown: Keys that no contract column reads, likewise.
+        matched: The key under which some row had a contract column (by position), be it null; the first one found.
     """
 
-    def __init__(self, columns: Sequence[Column], null_values: Sequence[str], *, literal_keys: bool = False) -> None:
+    def __init__(self, names: ColumnNames, null_values: Sequence[str], *, literal_keys: bool = False) -> None:
         self.keys: dict[str, tuple[int, int]] = {}
         self._texts = 0  # in the tables until now
         self.more_keys = False
-        self.found: set[str] = set()
-        self._columns = columns
-        self._sources = [column.source for column in columns]
-        self._dotted = [(n, tuple(source.split("."))) for n, source in enumerate(self._sources) if "." in source]
+        self.unknown: dict[str, None] = {}
+        self.matched: dict[int, str] = {}
+        self._names = names
+        self._columns = names.columns
+        self._targets = [column.name for column in self._columns] + ([names.rescued] if names.rescued else [])
+        self._sources = [column.source for column in self._columns]
+        self._dotted = [
+            (n, tuple(name.split(".")))
+            for n, column in enumerate(self._columns)
+            for name in (column.source, *column.aliases)
+            if "." in name
+        ]
         self._max_names, self._max_name_characters = _MAX_NAMES, _MAX_NAME_CHARACTERS
         if literal_keys:
             self._dotted = []
             self._max_names, self._max_name_characters = MAX_CELLS, sys.maxsize
+        self._roots = {path[0] for _, path in self._dotted}
         self._null_values = list(null_values)
-        self._layouts: list[Layout] = []
+        self._layouts: list[tuple[Layout, dict[int, str]]] = []
 
     def table(self, texts: pl.Series) -> Table:
         """The rows of some texts.
@@ -104,18 +118,19 @@ class JsonTables:
         parts: list[tuple[pl.Series, pl.DataFrame]] = []
         rows = pl.int_range(len(texts), dtype=pl.UInt32, eager=True)
         rest = texts
-        for layout in self._layouts:
-            rows, rest = self._take(layout, rows, rest, parts)
+        for layout, matched in self._layouts:
+            rows, rest = self._take(layout, matched, rows, rest, parts)
         attempts = 0
         while len(rest) and attempts < _MAX_ATTEMPTS and len(self._layouts) < _MAX_LAYOUTS:
             new = layout_of(rest[attempts]) if attempts < len(rest) else None
-            if new is None or not new.usable:
+            own = self._matched(new.keys) if new is not None and new.usable else None
+            if new is None or own is None:
                 attempts += 1
                 continue
-            self._layouts.append(new)
+            self._layouts.append((new, own))
             self._remember(new.keys, self._texts + rows[attempts])
-            self.found.update(column.name for column in self._columns if column.source in new.positions)
-            rows, rest = self._take(new, rows, rest, parts)
+            self.matched = own | self.matched
+            rows, rest = self._take(new, own, rows, rest, parts)
         malformed: list[tuple[int, str]] = []
         if len(rest):
             parts.append(self._one_by_one(rows.to_list(), rest, malformed))
@@ -127,13 +142,28 @@ class JsonTables:
         self._texts += len(texts)
         return Table(self._with_null_values(cells), numbers, malformed)
 
-    def unknown_keys(self) -> list[str]:
-        """Kept names of keys that no contract column reads."""
-        known = {*self._sources, *(path[0] for _, path in self._dotted)}
-        return [name for name in self.keys if name not in known]
+    def _unknown(self, keys: Iterable[str], matched: dict[int, str]) -> list[str]:
+        """Keys that no contract column reads, which are also kept for the report."""
+        read = set(matched.values())
+        unknown = [key for key in keys if key not in read and key not in self._roots]
+        for key in unknown if len(self.unknown) < self._max_names else ():
+            self.unknown.setdefault(key[: self._max_name_characters])
+        return unknown
+
+    def _matched(self, keys: Sequence[str]) -> dict[int, str] | None:
+        """The key of each contract column; None where two fit one: such a row is none."""
+        try:
+            return self._names.matched(keys)
+        except AmbiguousNames:
+            return None
 
     def _take(
-        self, layout: Layout, rows: pl.Series, texts: pl.Series, parts: list[tuple[pl.Series, pl.DataFrame]]
+        self,
+        layout: Layout,
+        matched: dict[int, str],
+        rows: pl.Series,
+        texts: pl.Series,
+        parts: list[tuple[pl.Series, pl.DataFrame]],
     ) -> tuple[pl.Series, pl.Series]:
         """Move the texts of a layout to `parts`; what is left."""
         if not len(texts):
@@ -142,29 +172,33 @@ class JsonTables:
         if not fits.any():
             return rows, texts
         if fits.all():
-            parts.append((rows, self._cut(layout, texts)))
+            parts.append((rows, self._cut(layout, matched, texts)))
             return rows.clear(), texts.clear()
-        parts.append((rows.filter(fits), self._cut(layout, texts.filter(fits))))
+        parts.append((rows.filter(fits), self._cut(layout, matched, texts.filter(fits))))
         return rows.filter(~fits), texts.filter(~fits)
 
-    def _cut(self, layout: Layout, texts: pl.Series) -> pl.DataFrame:
+    def _cut(self, layout: Layout, matched: dict[int, str], texts: pl.Series) -> pl.DataFrame:
         escapes = texts.str.contains("\\", literal=True).any()
-        values = layout.values(texts, self._sources)
+        unknown = self._unknown(layout.keys, matched)
+        rescued = self._names.rescued
+        values = layout.values(texts, layout.keys if rescued else matched.values())
         nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
-        return pl.DataFrame(
-            [
-                _cells(values[column.source], escapes=escapes).alias(column.name)
-                if column.source in values
-                else nothing.alias(column.name)
-                for column in self._columns
-            ]
-        )
+        cells = [
+            _typed_cells(values[matched[n]], column, escapes=escapes).alias(column.name)
+            if n in matched
+            else nothing.alias(column.name)
+            for n, column in enumerate(self._columns)
+        ]
+        if rescued:
+            members = [(key, values[key].set(values[key] == "null", None)) for key in unknown]
+            cells.append(json_objects(members, len(texts)).alias(rescued))
+        return pl.DataFrame(cells)
 
     def _one_by_one(
         self, rows: list[int], texts: pl.Series, malformed: list[tuple[int, str]]
     ) -> tuple[pl.Series, pl.DataFrame]:
         good: list[int] = []
-        values: list[list[bytes | None]] = [[] for _ in self._columns]
+        values: list[list[bytes | None]] = [[] for _ in self._targets]
         for row, text in zip(rows, texts, strict=True):
             try:
                 found = self._values(text, self._texts + row)
@@ -175,24 +209,48 @@ class JsonTables:
             for value, column in zip(found, values, strict=True):
                 column.append(value)
         cells: list[pl.Series] = []
-        for named, texts_of_values in zip(self._columns, values, strict=True):
-            cells.append(_cells(pl.Series(named.name, texts_of_values, dtype=pl.Binary).cast(pl.String), escapes=True))
-            if named.name not in self.found and any(value is not None for value in texts_of_values):
-                self.found.add(named.name)
+        for name, target, texts_of_values in zip_longest(self._targets, self._columns, values):
+            raw = pl.Series(name, texts_of_values, dtype=pl.Binary).cast(pl.String)
+            cells.append(_typed_cells(raw, target, escapes=True))
+        for position, source in enumerate(self._sources):
+            if position not in self.matched and any(value is not None for value in values[position]):
+                self.matched[position] = source
         return pl.Series(good, dtype=pl.UInt32), pl.DataFrame(cells)
 
     def _values(self, text: str, number: int) -> list[bytes | None]:
-        """The texts of a row's values, one per column; None where the key is absent."""
+        """The texts of a row's values, one per target; None where the key is absent."""
         fields = read_object(text)
-        if not fields.keys() <= self.keys.keys():
+        has_new_keys = not fields.keys() <= self.keys.keys()
+        if has_new_keys:
             self._remember(fields, number)
         values = [fields.get(source) for source in self._sources]
+        if has_new_keys or not self._names.are_plain:
+            matched = self._matched_in(fields)
+            for position, name in matched.items():
+                values[position] = fields[name]
+            unknown = self._unknown(fields, matched)
+            if self._names.rescued:
+                values.append(_object_of(fields, unknown))
         if self._dotted:
             inside: dict[tuple[str, ...], Fields] = {}
             for position, path in self._dotted:
                 if values[position] is None:
                     values[position] = _reach(fields, path, inside)
         return values
+
+    def _matched_in(self, fields: Fields) -> dict[int, str]:
+        """The key of each contract column in a row.
+
+        Raises:
+            NoObject: Two of its keys fit one column.
+        """
+        try:
+            matched = self._names.matched(fields)
+        except AmbiguousNames as error:
+            raise NoObject(f"its keys {error}, and only one can be read") from error
+        if not matched.keys() <= self.matched.keys():
+            self.matched = matched | self.matched
+        return matched
 
     def _remember(self, keys: Sequence[str] | Fields, number: int) -> None:
         for position, key in enumerate(keys):
@@ -209,7 +267,7 @@ class JsonTables:
         return cells.select(pl.when(~pl.all().is_in(self._null_values)).then(pl.all()))
 
     def _empty(self) -> pl.DataFrame:
-        return pl.DataFrame(schema={column.name: pl.String for column in self._columns})
+        return pl.DataFrame(schema=dict.fromkeys(self._targets, pl.String))
 
 
 def read_object(text: str) -> Fields:
@@ -237,6 +295,12 @@ def read_object(text: str) -> Fields:
         if repeated is not None:
             raise NoObject(f"the key '{repeated[:_MAX_NAME_CHARACTERS]}' occurs twice")
     return dict(zip(fields, texts, strict=True))
+
+
+def _object_of(fields: Fields, keys: Sequence[str]) -> bytes | None:
+    """An object with some members of another, but for those that are null; None where there is none."""
+    members = [json_key(key).encode() + fields[key] for key in keys if fields[key] != b"null"]
+    return b"{" + b",".join(members) + b"}" if members else None
 
 
 def _reason(error: Exception) -> str:
@@ -287,6 +351,14 @@ def _reach(fields: Fields, path: tuple[str, ...], inside: dict[tuple[str, ...], 
             inside[path[:depth]] = read_object(raw.decode())
         raw = inside[path[:depth]].get(path[depth])
     return raw
+
+
+def _typed_cells(values: pl.Series, column: Column | None, *, escapes: bool) -> pl.Series:
+    """Texts of values as cells of a column; its marks are about text, so numbers are written with them here."""
+    if column is not None and has_marks(column):
+        is_number = values.str.contains(r"^[0-9-]")
+        values = values.zip_with(~is_number.fill_null(False), with_marks(values, column))
+    return _cells(values, escapes=escapes)
 
 
 def _cells(values: pl.Series, *, escapes: bool) -> pl.Series:

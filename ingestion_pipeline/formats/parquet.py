@@ -15,14 +15,17 @@ from typing import BinaryIO
 import polars as pl
 
 from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
-from ingestion_pipeline.formats.columns import text_columns
+from ingestion_pipeline.formats.columns import UNUSED, judge_unknown, matched_names, tell_missing, text_columns
 from ingestion_pipeline.formats.parquet_process import DamagedParquet, ParquetProcess
 from ingestion_pipeline.formats.parquet_text import CellText, cell_text
+from ingestion_pipeline.formats.rescued import json_objects, json_values
 
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _SHOWN_NAMES, _SHOWN_CHARACTERS = 200, 300
+_NO_NUMBERS = ("NaN", "inf", "-inf")  # floats that JSON has no numbers for
 
 
 class ParquetReader:
@@ -44,7 +47,7 @@ class ParquetReader:
         self,
         stream: Iterable[bytes],
         *,
-        columns: Sequence[Column] | None,
+        names: ColumnNames | None,
         null_values: Sequence[str],
         facts: FormatFacts,
         chunk_bytes: int,
@@ -62,7 +65,10 @@ class ParquetReader:
             except DamagedParquet as error:
                 raise _damaged(error) from error
             schema = self._process.schema
-            self._cells = _contract_cells(schema, text_columns(list(schema)) if columns is None else columns, facts)
+            wanted = ColumnNames(text_columns(list(schema)), "exact") if names is None else names
+            self._cells = _contract_cells(schema, wanted, facts)
+            self._rescued = wanted.rescued
+            self._unknown = _unknown_cells(schema, self._cells, wanted, facts)
         except BaseException:
             self.close()
             raise
@@ -78,7 +84,8 @@ class ParquetReader:
         assert self._process is not None
         offset = 0
         try:
-            for values in self._process.rows([(cell.name, cell.path) for cell in self._cells], self._chunk_bytes):
+            wanted = [(cell.name, cell.path) for cell in (*self._cells, *self._unknown)]
+            for values in self._process.rows(wanted, self._chunk_bytes):
                 yield self._chunk(values, offset)
                 offset += values.height
         except DamagedParquet as error:
@@ -92,6 +99,9 @@ class ParquetReader:
         if self._null_values:
             strings = pl.col(pl.String)
             cells = texts.with_columns(pl.when(~strings.is_in(self._null_values)).then(strings))
+        if self._rescued is not None:
+            members = [(cell.source, _json_texts(cell.texts(values[cell.name]), cell)) for cell in self._unknown]
+            cells = cells.with_columns(json_objects(members, values.height).alias(self._rescued))
         lines = pl.int_range(offset + 1, offset + 1 + values.height, dtype=pl.Int64, eager=True)
         return RowChunk(cells=cells, lines=lines, malformed=(), original=_originals(texts, self._cells))
 
@@ -127,7 +137,7 @@ def _damaged(error: DamagedParquet) -> UnreadableFile:
     return UnreadableFile(f"The Parquet file is damaged: {error}.", hint="Write the file again and upload it.")
 
 
-def _contract_cells(schema: pl.Schema, columns: Sequence[Column], facts: FormatFacts) -> list[CellText]:
+def _contract_cells(schema: pl.Schema, wanted: ColumnNames, facts: FormatFacts) -> list[CellText]:
     """How each contract column that the file has is read.
 
     Raises:
@@ -138,10 +148,13 @@ def _contract_cells(schema: pl.Schema, columns: Sequence[Column], facts: FormatF
     facts.header_is_whole = facts.header == names
     cells: list[CellText] = []
     missing: list[str] = []
-    for column in columns:
-        cell = cell_text(column, schema)
+    found: set[int] = set()
+    matched = matched_names(names, wanted, facts)
+    for position, column in enumerate(wanted.columns):
+        cell = cell_text(column, matched.get(position), schema)
         if cell is not None:
             cells.append(cell)
+            found.add(position)
         elif column.required:
             missing.append(column.source)
     if missing:
@@ -153,12 +166,34 @@ def _contract_cells(schema: pl.Schema, columns: Sequence[Column], facts: FormatF
             details={"header": facts.header, "columns": facts.columns, "missing": missing},
         )
     facts.warnings.append("The lines of this file are numbers of rows, counted from 1: Parquet has no lines.")
-    used = {cell.path[0] for cell in cells}
-    if unknown := [name for name in names if name not in used]:
-        facts.warnings.append(
-            f"Columns that the contract does not name were left out: {', '.join(unknown)[:_SHOWN_CHARACTERS]}."
-        )
+    tell_missing(found, wanted, facts)
     return cells
+
+
+def _unknown_cells(
+    schema: pl.Schema, cells: Sequence[CellText], wanted: ColumnNames, facts: FormatFacts
+) -> list[CellText]:
+    """How the columns that the contract does not name are read, if they are kept; bytes have no JSON.
+
+    Raises:
+        UnreadableFile: A file must have none.
+    """
+    used = {cell.path[0] for cell in cells}
+    unknown = [name for name in schema if name not in used]
+    kept = [name for name in unknown if wanted.rescued and schema[name] != pl.Binary]
+    judge_unknown(kept if wanted.rescued else unknown, wanted, facts)
+    if wanted.rescued and len(kept) < len(unknown):
+        left = ", ".join(name for name in unknown if name not in kept)[:_SHOWN_CHARACTERS]
+        facts.warnings.append(f"Columns of bytes that the contract does not name were left out: {left}.")
+    columns = (Column(name=f"{UNUSED}{n}", type="string", source=name) for n, name in enumerate(kept))
+    return [cell for column in columns if (cell := cell_text(column, column.source, schema)) is not None]
+
+
+def _json_texts(texts: pl.Series, cell: CellText) -> pl.Series:
+    if not cell.is_json:
+        return json_values(texts)
+    no_number = texts.is_in(_NO_NUMBERS)
+    return texts if not no_number.any() else texts.zip_with(~no_number, json_values(texts))
 
 
 def _originals(texts: pl.DataFrame, cells: Sequence[CellText]) -> Callable[[pl.Series], pl.Series]:
@@ -180,5 +215,4 @@ def _originals(texts: pl.DataFrame, cells: Sequence[CellText]) -> Callable[[pl.S
 def _json_value(text: str | None, *, is_json: bool) -> str:
     if text is None:
         return "null"
-    # NaN and the infinities are floats that JSON has no numbers for.
-    return text if is_json and text not in {"NaN", "inf", "-inf"} else json.dumps(text, ensure_ascii=False)
+    return text if is_json and text not in _NO_NUMBERS else json.dumps(text, ensure_ascii=False)

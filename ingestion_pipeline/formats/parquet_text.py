@@ -15,7 +15,9 @@ from typing import Any
 import polars as pl
 
 from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract_numbers import has_marks, with_marks
 from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats.rescued import json_values
 
 _ISO = "%Y-%m-%dT%H:%M:%S%.f"
 # Beyond it, a float does not tell one whole number from the next.
@@ -41,36 +43,46 @@ class CellText:
     is_json: bool
 
 
-def cell_text(column: Column, schema: pl.Schema) -> CellText | None:
+def cell_text(column: Column, own: str | None, schema: pl.Schema) -> CellText | None:
     """How a column is read from a file of this schema; None: the file does not have it.
 
-    A source with dots leads into structs where no column has that very name.
+    Args:
+        own: The file's column with that name; None: there is none, but a name with dots leads into structs.
 
     Raises:
         UnreadableFile: Its type there cannot be the contract's.
     """
-    path: tuple[str, ...] = (column.source,)
-    dtype: Any = schema.get(column.source)
-    if dtype is None and "." in column.source:
-        path = tuple(column.source.split("."))
-        dtype = schema.get(path[0])
-        for name in path[1:]:
-            dtype = {f.name: f.dtype for f in dtype.fields}.get(name) if isinstance(dtype, pl.Struct) else None
+    if own is not None:
+        path: tuple[str, ...] = (own,)
+        dtype: Any = schema[own]
+    else:
+        dotted = [tuple(name.split(".")) for name in (column.source, *column.aliases) if "." in name]
+        path, dtype = next((found for names in dotted if (found := _inside(names, schema))[1] is not None), ((), None))
     if dtype is None:
         return None
     dtype = dtype() if isinstance(dtype, type) else dtype  # Polars has some types as classes too
     return CellText(
         name=column.name,
-        source=column.source,
+        source=".".join(path),
         path=path,
         texts=_writer(column, dtype),
-        is_json=dtype.is_numeric() or dtype.is_nested() or dtype == pl.Boolean,
+        is_json=(dtype.is_numeric() and not has_marks(column)) or dtype.is_nested() or dtype == pl.Boolean,
     )
+
+
+def _inside(path: tuple[str, ...], schema: pl.Schema) -> tuple[tuple[str, ...], Any]:
+    """A path, and the type of what it leads to through structs; None where it leads nowhere."""
+    dtype: Any = schema.get(path[0])
+    for name in path[1:]:
+        dtype = {f.name: f.dtype for f in dtype.fields}.get(name) if isinstance(dtype, pl.Struct) else None
+    return path, dtype
 
 
 def _writer(column: Column, dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
     if dtype.is_float() and column.type == "integer":
         return _whole_floats
+    if dtype.is_numeric() and has_marks(column):
+        return lambda values: with_marks(values.cast(pl.String), column)
     if dtype.is_temporal() and dtype in (pl.Date, pl.Datetime):
         return _moments(column, dtype)
     if dtype == pl.Binary:
@@ -96,7 +108,7 @@ def _whole_floats(values: pl.Series) -> pl.Series:
 def _moments(column: Column, dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
     """Dates and moments in ISO 8601, with Z if the file has them in a zone."""
     zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
-    if column.format is not None and column.type in {"date", "datetime"}:
+    if column.formats and column.type in {"date", "datetime"}:
         return _typed(column, dtype, zone)
     if not isinstance(dtype, pl.Datetime):
         return lambda values: values.dt.strftime("%Y-%m-%d")
@@ -134,11 +146,9 @@ def _text_of_bytes(values: pl.Series, column: Column) -> pl.Series:
 
 def _json(values: pl.Series, column: Column) -> pl.Series:
     try:
-        objects = pl.DataFrame({"x": values}).select(pl.struct("x").struct.json_encode()).to_series()
+        return json_values(values)
     except pl.exceptions.PanicException as error:
         raise _refused(column, f"values of type {values.dtype} have no JSON") from error
-    texts = objects.str.strip_prefix('{"x":').str.head(-1).alias(values.name)
-    return texts.set(values.is_null(), None) if values.null_count() else texts
 
 
 def _refused(column: Column, why: str) -> UnreadableFile:

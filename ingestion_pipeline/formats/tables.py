@@ -28,7 +28,7 @@ def from_table(number: int, stream: Iterable[bytes], chunk_bytes: int) -> tuple[
     spool = Spool(stream)
     try:
         reader = DelimitedReader(
-            spool.first(), options=FileFormat(header=None), columns=None, facts=facts, chunk_bytes=chunk_bytes
+            spool.first(), options=FileFormat(header=None), names=None, facts=facts, chunk_bytes=chunk_bytes
         )
         for _ in reader.chunks():
             pass

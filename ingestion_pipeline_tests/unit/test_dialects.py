@@ -22,7 +22,7 @@ PLAIN = st.text(alphabet="abcdefgh123456789.", min_size=1, max_size=8)
 
 def read_told(data: bytes, options: FileFormat, chunk_bytes: int):
     facts = FormatFacts(format="")
-    reader = DelimitedReader([data], options=options, columns=None, facts=facts, chunk_bytes=chunk_bytes)
+    reader = DelimitedReader([data], options=options, names=None, facts=facts, chunk_bytes=chunk_bytes)
     return [row for chunk in reader.chunks() for row in chunk.cells.rows()], facts
 
 

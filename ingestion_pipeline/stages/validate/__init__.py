@@ -3,6 +3,7 @@
 What belongs here: the stage itself. No S3, no ledger, no Dagster: bytes come in, frames and a report go out.
 """
 
+from ingestion_pipeline.stages.validate.contract_module import ContractModule
 from ingestion_pipeline.stages.validate.report import (
     REJECTED_SCHEMA,
     ValidationProgress,
@@ -11,4 +12,4 @@ from ingestion_pipeline.stages.validate.report import (
 )
 from ingestion_pipeline.stages.validate.run import validate
 
-__all__ = ["REJECTED_SCHEMA", "ValidationProgress", "ValidationReport", "ValidationSink", "validate"]
+__all__ = ["REJECTED_SCHEMA", "ContractModule", "ValidationProgress", "ValidationReport", "ValidationSink", "validate"]

@@ -10,9 +10,7 @@ import polars as pl
 
 from ingestion_pipeline.domain.contract import Column
 from ingestion_pipeline.domain.contract_checks import polars_type
-
-_TRUE = ("true", "t", "yes", "y", "1")
-_FALSE = ("false", "f", "no", "n", "0")
+from ingestion_pipeline.domain.contract_numbers import has_marks, with_point
 
 # ISO 8601 as it is met, most frequent first; each is tried on the cells that no earlier one could read.
 _ISO_WITH_ZONE = (
@@ -40,6 +38,8 @@ def cast_cells(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series |
         The typed cells, and where a cell has something that is not of the type (None: nowhere).
     """
     dtype = polars_type(column)
+    if column.null_values and cells.dtype == pl.String:
+        cells = cells.set(cells.is_in(column.null_values), None)
     if column.type == "string" or cells.dtype == dtype:
         return cells.cast(dtype), None
     if cells.null_count() == len(cells):
@@ -65,12 +65,18 @@ def _first_try(cells: pl.Series, column: Column, dtype: pl.DataType) -> pl.Serie
 
 def _all_tries(cells: pl.Series, column: Column, dtype: pl.DataType) -> Iterator[pl.Series]:
     """The column read in every way that its type may be written, one way after the other."""
+    if has_marks(column):
+        cells = with_point(cells, column)
     if column.type in {"integer", "float"}:
         yield cells.cast(dtype, strict=False)
     elif column.type == "boolean":
         lowered = cells.str.to_lowercase()
         yield pl.select(
-            pl.when(lowered.is_in(_TRUE)).then(True).when(lowered.is_in(_FALSE)).then(False).otherwise(None)
+            pl.when(lowered.is_in(column.true_values))
+            .then(True)
+            .when(lowered.is_in(column.false_values))
+            .then(False)
+            .otherwise(None)
         ).to_series()
     elif column.type == "decimal":
         # A cast alone would round what has too many digits.
@@ -80,28 +86,27 @@ def _all_tries(cells: pl.Series, column: Column, dtype: pl.DataType) -> Iterator
         )
         yield cells.set(~fits, None).cast(dtype, strict=False)
     elif column.type == "date":
-        if column.format is not None:
-            yield cells.str.to_date(column.format, strict=False)
-        else:
+        for form in column.formats:
+            yield cells.str.to_date(form, strict=False)
+        if not column.formats:
             yield _of_four_digit_years(cells.str.to_date("%Y-%m-%d", strict=False), cells)
-    elif column.format is None:
+    elif not column.formats:
         for moments in _iso_datetimes(cells, column.timezone):
             yield _of_four_digit_years(moments, cells)
     else:
-        yield from _datetimes(cells, column)
+        for form in column.formats:
+            yield _datetimes(cells, form, column.timezone)
 
 
-def _datetimes(cells: pl.Series, column: Column) -> Iterator[pl.Series]:
-    if column.format in _MICROSECONDS:
-        factor = _MICROSECONDS[column.format]
+def _datetimes(cells: pl.Series, form: str, timezone: str) -> pl.Series:
+    if form in _MICROSECONDS:
+        factor = _MICROSECONDS[form]
         numbers = cells.cast(pl.Int64, strict=False)
         # A product beyond 64 bits would wrap around to some other moment.
         numbers = numbers.set(~numbers.is_between(-_LAST_MICROSECOND // factor, _LAST_MICROSECOND // factor), None)
-        yield (numbers * factor).cast(pl.Datetime("us", "UTC"))
-        return
-    assert column.format is not None
-    zoned = "%z" in column.format or "%:z" in column.format or "%#z" in column.format
-    yield _parsed(cells, column.format, None if zoned else column.timezone)
+        return (numbers * factor).cast(pl.Datetime("us", "UTC"))
+    zoned = any(offset in form for offset in ("%z", "%:z", "%#z"))
+    return _parsed(cells, form, None if zoned else timezone)
 
 
 def _iso_datetimes(cells: pl.Series, timezone: str) -> Iterator[pl.Series]:
@@ -115,7 +120,7 @@ def _iso_datetimes(cells: pl.Series, timezone: str) -> Iterator[pl.Series]:
     for form in _ISO_WITHOUT_ZONE:
         yield _parsed(cells, form, timezone)
     days = cells.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    yield _in_utc(days, timezone)
+    yield in_utc(days, timezone)
 
 
 def _of_four_digit_years(typed: pl.Series, cells: pl.Series) -> pl.Series:
@@ -129,10 +134,11 @@ def _parsed(cells: pl.Series, form: str, zone: str | None) -> pl.Series:
     """Cells written in one form, in UTC; `zone` None: the form has an offset."""
     if zone is None:
         return cells.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
-    return _in_utc(cells.str.to_datetime(form, time_unit="us", strict=False), zone)
+    return in_utc(cells.str.to_datetime(form, time_unit="us", strict=False), zone)
 
 
-def _in_utc(local: pl.Series, zone: str) -> pl.Series:
+def in_utc(local: pl.Series, zone: str) -> pl.Series:
+    """Moments without a zone, taken for those of one."""
     # An hour that the clock shows twice or skips is no moment: null, and so a row of the wrong type.
     placed = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     return placed if zone == "UTC" else placed.dt.convert_time_zone("UTC")

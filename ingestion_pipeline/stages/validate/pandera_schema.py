@@ -10,7 +10,8 @@ from typing import Any
 import pandera.polars as pa
 
 from ingestion_pipeline.domain.contract import Check, Column, Contract, CrossCheck
-from ingestion_pipeline.domain.contract_checks import ALIASES, cross_check_expression, polars_type
+from ingestion_pipeline.domain.contract_checks import ALIASES, polars_type
+from ingestion_pipeline.domain.contract_sql import sql_expression
 
 _LONG_NAMES = {short: long for long, short in ALIASES.items()} | {"in_range": "in_range"}
 
@@ -41,6 +42,6 @@ def _check(check: Check) -> pa.Check:
 
 def _cross_check(check: CrossCheck) -> pa.Check:
     def passes(data: Any) -> Any:
-        return data.lazyframe.select(cross_check_expression(check))
+        return data.lazyframe.select(sql_expression(check.expr))
 
     return pa.Check(passes, name=check.name)

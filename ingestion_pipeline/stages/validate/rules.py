@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from ingestion_pipeline.domain.contract import Column, Contract
-from ingestion_pipeline.domain.contract_checks import check_expression, check_reason, cross_check_expression
+from ingestion_pipeline.domain.contract_checks import check_expression, check_reason
+from ingestion_pipeline.domain.contract_sql import computed, sql_expression
 from ingestion_pipeline.stages.validate.casting import cast_cells
 
-_TYPE_REASONS = {
+TYPE_REASONS = {
+    "string": "is not text",
     "integer": "is not a whole number",
     "float": "is not a number",
     "boolean": "is neither true nor false",
@@ -80,7 +82,7 @@ def compile_rules(contract: Contract) -> list[Rule]:
             for check in column.checks
         )
     rules.extend(
-        Rule(check.name, check.columns, check.description or f"breaks {check.expr}", cross_check_expression(check))
+        Rule(check.name, check.columns, check.description or f"breaks {check.expr}", sql_expression(check.expr))
         for check in contract.checks
     )
     return rules
@@ -108,7 +110,7 @@ def type_cells(cells: pl.DataFrame, columns: Iterable[Column]) -> tuple[pl.DataF
         values, wrong = cast_cells(raw, column)
         typed.append(values.alias(column.name))
         if wrong is not None:
-            violations.append(Violation("type", (column.name,), _TYPE_REASONS[column.type], wrong))
+            violations.append(Violation("type", (column.name,), TYPE_REASONS[column.type], wrong))
         if not column.nullable and values.null_count():
             empty = values.is_null() if wrong is None else values.is_null() & ~wrong
             if empty.any():
@@ -120,7 +122,8 @@ def violations_of(rules: list[Rule], frame: pl.DataFrame) -> list[Violation]:
     """The rules that rows of a typed frame break."""
     if not rules or frame.height == 0:
         return []
-    broken = frame.select(rule.passes.not_().fill_null(False).alias(str(i)) for i, rule in enumerate(rules))
+    wanted = [rule.passes.not_().fill_null(False).alias(str(i)) for i, rule in enumerate(rules)]
+    broken = computed(frame, wanted, "A rule of the contract")
     return [
         Violation(rule.name, rule.columns, rule.reason, rows)
         for rule, rows in zip(rules, broken.get_columns(), strict=True)

@@ -20,6 +20,8 @@ from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
+from ingestion_pipeline.stages.validate.contract_module import ContractModule
+from ingestion_pipeline.stages.validate.derived import with_derived, without_filtered
 from ingestion_pipeline.stages.validate.rejects import rejected_rows
 from ingestion_pipeline.stages.validate.report import (
     MAX_FIRST_ERRORS,
@@ -72,6 +74,7 @@ def validate(
         NoAcceptedRows: Rows, but no good one. Everything is in the sink.
         TooManyRejects: More than the contract's `reject` allows. Everything is in the sink.
             All three have the report so far as `report`.
+        ContractError: The contract's module or an expression of it failed.
     """
     return _Validation(chunks, contract, name, sink, progress).run(chunk_bytes)
 
@@ -89,6 +92,9 @@ class _Validation:
         self._stored = iter(chunks)
         self._hash = hashlib.sha256()
         self._rules = compile_rules(contract)
+        self._read_columns = [column for column in contract.columns if column.expr is None]
+        self._module = ContractModule(contract) if contract.module is not None else None
+        self._derived = bool(contract.derived_columns)
         self._rule_counts: Counter[tuple[str, str]] = Counter()
         self._time_chunks: set[datetime] = set()
         self._parts = 0
@@ -142,17 +148,29 @@ class _Validation:
                 return
 
     def _check(self, chunk: RowChunk, keys: "UniqueKeys | None") -> None:
-        typed, violations = type_cells(chunk.cells, self._contract.columns)
+        read_rows = chunk.cells.height + len(chunk.malformed)
+        typed, violations = type_cells(chunk.cells, self._read_columns)
+        if self._derived:
+            chunk, typed, violations = with_derived(chunk, typed, violations, self._contract)
+        if self._contract.filter is not None:
+            chunk, typed, violations = without_filtered(chunk, typed, violations, self._contract.filter)
         violations += violations_of(self._rules, typed)
+        if self._module is not None:
+            violations += self._module.violations(typed, any_of(violations))
         if keys is not None and (repeats := self._repeats(typed, chunk.lines, any_of(violations), keys)):
             violations.append(repeats)
         rejected = any_of(violations)
         accepted = typed if rejected is None else typed.filter(~rejected)
         bad = typed.height - accepted.height + len(chunk.malformed)
-        self.report.rows_read += typed.height + len(chunk.malformed)
+        self.report.rows_read += read_rows
+        self.report.rows_filtered += read_rows - typed.height - len(chunk.malformed)
         self.report.rows_rejected += bad
         for entries in rejected_rows(chunk, violations) if bad else ():
             self._reject(entries)
+        if self._module is not None and accepted.height:
+            height = accepted.height
+            accepted = self._module.transformed(accepted, self._rules)
+            self.report.rows_filtered += height - accepted.height
         if accepted.height:
             self._accept(accepted)
 
@@ -214,11 +232,23 @@ class _Validation:
         report, policy = self.report, self._contract.reject
         assert report.rows_read == report.rows_accepted + report.rows_rejected + report.rows_filtered
         details = {"rows_read": report.rows_read, "rows_rejected": report.rows_rejected}
-        if report.rows_read and not report.rows_accepted:
+        if report.rows_rejected and not report.rows_accepted:
+            others = f", the other {report.rows_filtered} filtered" if report.rows_filtered else ""
+            which = report.rows_rejected if others else f"all {report.rows_rejected}"
             raise _with_report(
                 NoAcceptedRows(
-                    f"'{self._name}': all {report.rows_read} rows were rejected{self._worst_rule()}.",
+                    f"'{self._name}': {which} rows were rejected{others}{self._worst_rule()}.",
                     hint="Correct the rows, or the contract if it asks for too much.",
+                    details=details,
+                ),
+                report,
+            )
+        if policy.policy == "reject_file" and report.rows_rejected:
+            raise _with_report(
+                TooManyRejects(
+                    f"'{self._name}': {report.rows_rejected} of {report.rows_read} rows were rejected, "
+                    f"and the contract takes a file whole or not at all{self._worst_rule()}.",
+                    hint="Correct the rows and send the file again; reject.policy: quarantine would load the others.",
                     details=details,
                 ),
                 report,
