@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from ingestion_pipeline.formats.records import Broken, Dialect, Record
+from ingestion_pipeline.formats.records import MAX_CELLS, Broken, Dialect, Record
 from ingestion_pipeline.formats.samples import first_records
 
 # In the order of preference where nothing else decides. The factor says how much of its evidence a delimiter may keep:
@@ -123,6 +123,8 @@ def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detecte
     if delimiter is not None and not tried:
         return Detected(Dialect(delimiter, '"'), 1.0, None, 1)
     if not tried or (tried[0][0] < _TABLE and delimiter is None):
+        if any(line.count(",") >= MAX_CELLS for line in sample.split("\n")):
+            return Detected(Dialect(",", '"'), 0.5, None, 1)  # a table of too many columns, and none of one
         # One column: nothing that stands in it delimits.
         unused = next(mark for mark in _NO_DELIMITERS if mark not in sample or mark == _NO_DELIMITERS[-1])
         records = islice(first_records(sample, Dialect(unused, '"'), whole=whole), _RECORDS)
