@@ -121,10 +121,15 @@ def _prose_at_the_end(block: Block, dialect: Dialect, width: int, look: Look, *,
         return None
     end = None
     for record in reversed(last):
-        if not is_prose(record.text, dialect, width):
+        # A contract's rows may be cut off after a word: that is a bad row, and told as one.
+        if not (_is_words(record.text, dialect) if look.header is None else is_prose(record.text, dialect, width)):
             break
         end = record.line
     return None if end is None else End(end, decided=final)
+
+
+def _is_words(text: str, dialect: Dialect) -> bool:
+    return width_of_line(text, dialect) == 1 and not is_value(text) and _WORDS.search(text) is not None
 
 
 def is_prose(text: str, dialect: Dialect, width: int) -> bool:

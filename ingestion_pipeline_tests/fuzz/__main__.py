@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -75,12 +76,14 @@ class _Child:
         )
         assert self._process.stdout is not None
         self._told: queue.Queue[dict[str, str] | None] = queue.Queue()
-        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
+        self._listener.start()
         self.is_dead = False
 
     def _listen(self, stdout: IO[str]) -> None:
-        for line in stdout:
-            self._told.put(json.loads(line))
+        with stdout:
+            for line in stdout:
+                self._told.put(json.loads(line))
         self._told.put(None)
 
     def ask(self, number: int) -> dict[str, str]:
@@ -103,6 +106,10 @@ class _Child:
         self.is_dead = True
         self._process.kill()
         self._process.wait()
+        self._listener.join()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
 
 
 if __name__ == "__main__":

@@ -128,6 +128,13 @@ def test_with_a_contract_what_is_behind_a_blank_line_is_rows_good_or_rejected(ch
     assert (reader.facts.footer, reader.facts.further_tables) == (["Source: the office"], [])
 
 
+def test_by_a_contract_a_last_row_that_was_cut_off_after_a_word_is_a_bad_row():
+    contract = contract_of({"b": {"type": "integer"}, "c": {"type": "integer"}})
+    reader = open_rows([b"b,c,at\n1,2,3\n4,5,6\nseve"], contract=contract, chunk_bytes=1000)
+    assert [record.text for chunk in reader.chunks() for record in chunk.malformed] == ["seve"]
+    assert reader.facts.footer == []
+
+
 @pytest.mark.parametrize("chunk_bytes", range(1, 60))
 def test_line_numbers_are_those_of_the_file_wherever_a_chunk_ends(chunk_bytes):
     text = 'About\n\na;b\n1;"x\ny"\n\n2;z\n3\n4;"\n\n"\n5;v\n'
