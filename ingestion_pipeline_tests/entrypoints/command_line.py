@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import structlog
 
 from ingestion_pipeline.cli.main import main
 
@@ -34,8 +35,12 @@ def caller(capsys: pytest.CaptureFixture[str]) -> Call:
 
     def call(*words: object) -> Answer:
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
+        logging = structlog.get_config()
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main([str(word) for word in words])
+        finally:
+            structlog.configure(**logging)  # to the standard error of this test, which ends with it
         captured = capsys.readouterr()
         code = ended.value.code
         return Answer(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
