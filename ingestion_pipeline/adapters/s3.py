@@ -6,13 +6,14 @@ drops the slash of folder markers, and boto3's own parser takes several times as
 (docs/decisions/0001-listing.md). Foreign errors become ours at once (`adapters.s3_errors`).
 """
 
+import io
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
@@ -265,7 +266,7 @@ class ObjectStore:
         with self._errors(key):
             target: Any = obstore.open_writer(self._store, key, buffer_size=8 * 1024 * 1024)
         # The writer's own context manager would finish the upload on an error too: half an object.
-        yield target
+        yield cast(BinaryIO, _Upload(target, lambda: self._errors(key)))
         with self._errors(key):
             target.close()
 
@@ -320,6 +321,21 @@ class ObjectStore:
             except REFUSED as error:
                 self.check()
                 raise denied(error, self.bucket, key) from error
+
+
+class _Upload(io.RawIOBase):
+    """What is written goes on to an upload, whose parts are sent meanwhile: an outage then is an error of the tree."""
+
+    def __init__(self, target: Any, errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._target, self._errors = target, errors
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        with self._errors():
+            self._target.write(data)
+        return len(data)
 
 
 def _require_address(url: str, setting: str) -> None:

@@ -147,6 +147,19 @@ def test_a_writer_that_fails_leaves_no_object(store: ObjectStore, prefix: str) -
     assert written.size_bytes == 20_000_000
 
 
+def test_an_outage_while_an_object_is_written_is_one_of_the_server(make_store: MakeStore) -> None:
+    store = make_store(endpoint_url="http://127.0.0.1:9", request_seconds=2)
+
+    def write() -> None:
+        with store.writer("tests/never") as target:
+            for _ in range(10):
+                target.write(bytes(8 * 1024 * 1024))
+            pytest.fail("It was written nowhere, and nothing was said.")
+
+    with pytest.raises(S3Unavailable, match="does not answer"):
+        write()
+
+
 @pytest.mark.parametrize(
     ("overrides", "error", "says"),
     [
