@@ -184,7 +184,7 @@ class DelimitedReader:
     def _describe_rest(self, pending: bytes, lines: int) -> None:
         """What stands behind the table, after so many lines: read to its end, told in the report."""
         rest = Rest(self._dialect, lines)
-        rest.add(pending.decode())
+        rest.add(pending.decode(errors="replace"))
         for data, _ in self._blocks:
             rest.add(data.decode(errors="replace"))
         rest.close()
@@ -217,6 +217,9 @@ class DelimitedReader:
         return cells
 
     def _read(self, data: bytes, dialect: Dialect, columns: Sequence[int] | None = None) -> pl.DataFrame:
+        if data.startswith(codecs.BOM_UTF8):
+            # It belongs to the first cell; the parser would take it for the beginning of a file, and leave it out.
+            data = codecs.BOM_UTF8 + data
         return pl.read_csv(
             data,
             has_header=False,

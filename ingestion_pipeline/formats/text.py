@@ -263,7 +263,9 @@ def with_line_feeds(chunks: Iterable[bytes], head: bytes) -> Iterable[bytes]:
     if outside.count(b"\r\r\n") == lone == outside.count(b"\n"):
         # A program for Windows wrote CRLF for the LF of a CRLF.
         return (chunk.replace(b"\r", b"") for chunk in chunks)
-    return _with_lone_cr_replaced(chunks) if _ends_rows(outside) else chunks
+    # Some lines end so, others not. What follows is replaced without looking for quotes: only where none holds one.
+    are_told_apart = len(_LONE_CR.findall(head)) == lone and b'"' not in outside[: outside.rfind(b"\n") + 1]
+    return _with_lone_cr_replaced(chunks) if are_told_apart and _ends_rows(outside) else chunks
 
 
 def _ends_rows(text: bytes) -> bool:

@@ -313,3 +313,18 @@ def test_a_chunk_has_no_more_rows_than_memory_has_room_for_however_short_they_ar
     sizes = [len(chunk.lines) + len(chunk.malformed) for chunk in reader.chunks()]
     assert sum(sizes) == 5000
     assert max(sizes) <= 1000 + 1024 // 2
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 12, 1000])
+@pytest.mark.parametrize("cell", ["\ufeffx", "\ufeff", "\ufeff\ufeff"])
+def test_a_byte_order_mark_inside_a_file_belongs_to_its_cell(cell, chunk_bytes):
+    reader = open_rows([f"a\n{cell}\n{cell}\n{cell}\n".encode()], contract=None, chunk_bytes=chunk_bytes)
+    rows = [row for chunk in reader.chunks() for row in chunk.cells.rows()]
+    assert [row for row in rows if row != ("a",)] == [(cell,)] * 3
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 20, 1000])
+def test_bytes_that_are_no_text_behind_the_table_are_told_as_such(chunk_bytes):
+    text = b"a,b\n1,2\n3,4\n1,2\n3,4\n\nSource: the \xfc office of \x80 things\n"
+    reader = open_rows([text], contract=None, chunk_bytes=chunk_bytes)
+    assert sum(chunk.cells.height for chunk in reader.chunks()) == 4
