@@ -3,6 +3,7 @@
 What belongs here: the pieces that a tick or a run needs, small enough that a test takes a second.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -192,4 +193,9 @@ def site(dagster_ledger: LedgerDatabase, s3: S3Access, instance: dg.DagsterInsta
     # Its first sight fixes where its history ends: what a test puts is later.
     ledger.discovery.note_contracts(made.contracts.book(), now=now())
     yield made
+    # A run that ended before its last op beats on, for the op that would follow.
+    for thread in threading.enumerate():
+        if thread.name == "heartbeat":
+            thread._target.__self__._stop.set()  # type: ignore[attr-defined]
+            thread.join()
     ledger.close()

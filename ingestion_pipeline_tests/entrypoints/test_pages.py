@@ -101,7 +101,12 @@ def test_the_partitions_page_shows_the_day_as_materialized(page: Page, system: S
 def test_the_checks_page_names_every_check(page: Page, system: System, loaded: Loaded) -> None:
     path = "/assets/flights?view=checks"
     shows(page, system, path, "Checks (3)", "rejected_fraction", "files_loaded", "rows_proved")
-    shows(page, system, f"{path}&checkDetail=rejected_fraction", "2 of 80 rows were rejected.")
+    shows(
+        page,
+        system,
+        f"{path}&checkDetail=rejected_fraction",
+        "2 of 80 rows were rejected, most by the rule isin of origin.",
+    )
 
 
 def test_the_launchpad_offers_the_keys_of_validate(page: Page, system: System) -> None:
