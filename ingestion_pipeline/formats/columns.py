@@ -20,12 +20,13 @@ def names_without_contract(header: Sequence[str], width: int) -> list[str]:
     """As the header has them: `column_3` where there is no name, `name_2` for the second `name`."""
     names: list[str] = []
     taken: set[str] = set()
+    numbers: dict[str, int] = {}  # the next to try, so that thousands of one name do not try each other's
     for position in range(width):
         given = header[position] if position < len(header) else ""
         name = base = given or f"column_{position + 1}"
-        number = 2
         while name in taken:
-            name, number = f"{base}_{number}", number + 1
+            numbers[base] = number = numbers.get(base, 1) + 1
+            name = f"{base}_{number}"
         taken.add(name)
         names.append(name)
     return names

@@ -128,8 +128,9 @@ class DelimitedReader:
             block = pending + data
             pending = b""
             if not _OTHER_THAN_LINE_ENDS.search(block):
-                blank_lines += block.count(b"\n")
-                line += block.count(b"\n")
+                count = block.count(b"\n") + (not block.endswith(b"\n"))
+                blank_lines += count
+                line += count
                 after_blank = True
                 continue
             cells = None if after_blank else self._plain_cells(block)

@@ -328,3 +328,17 @@ def test_bytes_that_are_no_text_behind_the_table_are_told_as_such(chunk_bytes):
     text = b"a,b\n1,2\n3,4\n1,2\n3,4\n\nSource: the \xfc office of \x80 things\n"
     reader = open_rows([text], contract=None, chunk_bytes=chunk_bytes)
     assert sum(chunk.cells.height for chunk in reader.chunks()) == 4
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 20, 1000])
+def test_blank_lines_at_the_end_are_counted_alike_wherever_a_chunk_ends(chunk_bytes):
+    reader = open_rows([b"a,b,c\n1,2,3\n4,5\r\n\r\n\r\n\r"], contract=None, chunk_bytes=chunk_bytes)
+    list(reader.chunks())
+    assert "3 blank lines were skipped." in reader.facts.warnings
+
+
+def test_a_header_of_thousands_of_one_name_is_read_in_no_time():
+    header = ",".join(["x"] * 10_000)
+    reader = open_rows([f"{header}\n{header.replace('x', '1')}\n".encode()], contract=None, chunk_bytes=1 << 20)
+    (chunk,) = reader.chunks()
+    assert chunk.cells.columns[-1] == "x_10000"
