@@ -314,10 +314,13 @@ class ObjectStore:
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
-        """As `_errors`; of a refused object the bucket is asked, which tells a wrong key from one guarded object."""
+        """As `_errors`; of a refused or absent object the bucket is asked: it may be the settings, not this object."""
         with self._errors(key):
             try:
                 yield
+            except (obstore_errors.NotFoundError, FileNotFoundError):
+                self.check()
+                raise
             except REFUSED as error:
                 self.check()
                 raise denied(error, self.bucket, key) from error

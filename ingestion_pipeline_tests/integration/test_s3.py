@@ -212,6 +212,7 @@ def test_an_object_that_may_not_be_read_is_an_error_of_that_object_alone(
     ("overrides", "error", "says"),
     [
         pytest.param({"secret_access_key": "wrong"}, ConfigurationError, "refuses these credentials", id="secret"),
+        pytest.param({"bucket": "absent-bucket"}, ConfigurationError, "does not exist", id="bucket"),
         pytest.param({"endpoint_url": "http://127.0.0.1:9"}, S3Unavailable, "does not answer", id="no server"),
     ],
 )
