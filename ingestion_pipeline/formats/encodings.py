@@ -14,7 +14,7 @@ from itertools import groupby
 
 _LOOKED_AT_WORDS = 2000
 # What stands in texts beside letters.
-_MARKS = frozenset("€£¥§°©®™–—‘’“”„…«»‹›·•¿¡ªºµ¹²³¼½¾×÷±´¨№₪฿\xa0\u200e\u200f،؛؟")
+_MARKS = "€£¥§°©®™–—‘’“”„…«»‹›·•¿¡ªºµ¹²³¼½¾×÷±´¨№₪฿\xa0\u200e\u200f،؛؟"
 _JOINTS = "’‘·–—…\xa0"
 _CJK_MARKS = re.compile("[\u3000-\u303f\uff01-\uff60\uffe0-\uffe6‐-‧℃№①-⑳]")
 _WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f]+(?:[^\W\d_]|[^\x00-\x7f])*")
@@ -129,10 +129,11 @@ def unmarked_utf16(head: bytes) -> str | None:
 
 def is_utf8(sample: bytes) -> bool:
     """Whether it is UTF-8, perhaps cut off inside a character, or damaged in some places."""
-    text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode(sample)
-    damaged = text.count("\ufffd")
+    text = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape").decode(sample)
+    beyond = [letter for letter in text if letter > "\x7f"]
     # By chance, some pairs of bytes beyond ASCII are UTF-8; but few, and seldom Latin letters.
-    sound = [letter for letter in text if letter > "\x7f" and letter != "\ufffd"]
+    sound = [letter for letter in beyond if not "\udc80" <= letter <= "\udcff"]
+    damaged = len(beyond) - len(sound)
     return damaged < max(1, len(sound)) or (damaged == len(sound) and all(letter < "\u0250" for letter in sound))
 
 
@@ -155,9 +156,10 @@ def _one_byte_score(sample: bytes, encoding: str, languages: Sequence[str]) -> f
         word = found[0]
         odd = sum(letter > "\x7f" for letter in word)
         count += odd
-        if word.strip("".join(_MARKS)).isascii() and not any(letter in _MARKS for letter in word[1:-1]):
+        bare = word.strip(_MARKS)
+        if bare.isascii() and not any(letter in _MARKS for letter in word[1:-1]):
             letters.extend("\0" * odd)  # marks at its edges
-        elif _is_word(word.strip("".join(_MARKS))):
+        elif _is_word(bare):
             letters.extend(letter for letter in word.lower() if letter > "\x7f")
     if not count:
         return 0.0

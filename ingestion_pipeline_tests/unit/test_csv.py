@@ -325,9 +325,17 @@ def test_a_byte_order_mark_inside_a_file_belongs_to_its_cell(cell, chunk_bytes):
 
 @pytest.mark.parametrize("chunk_bytes", [1, 20, 1000])
 def test_bytes_that_are_no_text_behind_the_table_are_told_as_such(chunk_bytes):
-    text = b"a,b\n1,2\n3,4\n1,2\n3,4\n\nSource: the \xfc office of \x80 things\n"
+    text = "a,b\n1,é\n3,ü\n1,é\n3,ü\n\n".encode() + b"Source: the \xff office of \xff things\n"
     reader = open_rows([text], contract=None, chunk_bytes=chunk_bytes)
     assert sum(chunk.cells.height for chunk in reader.chunks()) == 4
+    assert reader.facts.footer == ["Source: the \ufffd office of \ufffd things"]
+
+
+@pytest.mark.parametrize("contract", [None, ABC], ids=["without a contract", "with one"])
+def test_the_mark_for_a_letter_that_was_lost_is_a_letter_of_utf_8(contract):
+    reader = open_rows(["at,b,c\n1,2,\ufffd\n".encode()], contract=contract, chunk_bytes=1000)
+    assert [chunk.cells["c"].to_list() for chunk in reader.chunks()] == [["\ufffd"]]
+    assert reader.facts.encoding == "utf-8"
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 20, 1000])
