@@ -10,13 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from ingestion_pipeline.cli.contract_infer import infer
+from ingestion_pipeline.cli.output import AsJson
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import ConfigurationError, ContractError
 
 app = typer.Typer(help="Draft, check and show contracts.", no_args_is_help=True)
 app.command()(infer)
-
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command()

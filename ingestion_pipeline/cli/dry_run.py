@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion_pipeline.cli.local_files import pieces, told
-from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.domain.contract import ISO_UTC, Contract
 from ingestion_pipeline.errors import FileError
 
 if TYPE_CHECKING:
@@ -24,19 +24,20 @@ class DryRun:
     """The rows of one file; see `ValidationSink`.
 
     Args:
-        write: Gets the accepted rows, readable: moments and decimals as text unless `typed`.
+        write: Gets the accepted rows, readable: moments and decimals as text unless `typed`. None: nobody wants them.
 
     Attributes:
         rejected_rows: The first rejected rows: `line`, `text`, `reason` (all of them in words) and `errors` of each
             (`column`, `rule`, `value`, `reason`).
     """
 
-    def __init__(self, write: Callable[["pl.DataFrame"], None] = lambda _: None, *, typed: bool = False) -> None:
+    def __init__(self, write: Callable[["pl.DataFrame"], None] | None = None, *, typed: bool = False) -> None:
         self._write, self._typed = write, typed
         self.rejected_rows: list[dict[str, Any]] = []
 
     def accepted(self, part: int, frame: "pl.DataFrame") -> None:
-        self._write(frame if self._typed else _readable(frame))
+        if self._write is not None:
+            self._write(frame if self._typed else _readable(frame))
 
     def rejected(self, frame: "pl.DataFrame") -> None:
         rows = self.rejected_rows
@@ -81,7 +82,7 @@ def _readable(frame: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
     import polars.selectors as cs
 
-    return frame.with_columns(cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ"), cs.decimal().cast(pl.String))
+    return frame.with_columns(cs.datetime().dt.strftime(ISO_UTC), cs.decimal().cast(pl.String))
 
 
 def typed_frame_without_rows(contract: Contract) -> "pl.DataFrame":

@@ -25,6 +25,7 @@ from ingestion_pipeline.cli.output import (
     step_text,
     table,
 )
+from ingestion_pipeline.domain.contract import DELIMITED_TEXT
 from ingestion_pipeline.domain.correction import keeper
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Lane, Priority, Status
 from ingestion_pipeline.domain.orders import SHORT_ID, short
@@ -187,8 +188,8 @@ def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> s
 
 def _next_of_rejects(job: Mapping[str, Any], family: Sequence[Job]) -> str:
     root, id_ = keeper(family), job["job_id"][:SHORT_ID]
-    kind = ((job["result"] or {}).get("format") or {}).get("format", "delimited text")
-    if not root.holds_rows or kind != "delimited text":
+    kind = ((job["result"] or {}).get("format") or {}).get("format", DELIMITED_TEXT)
+    if not root.holds_rows or kind != DELIMITED_TEXT:
         # A replay or a second try, or no lines to send alone: what it rejected is corrected in the whole file.
         return f"Correct the rejected rows in the file and send it: `ingestion-pipeline upload FILE --replaces {id_}`."
     if not open_rows(family):

@@ -3,9 +3,11 @@
 What belongs here: opening files, naming contracts, one line of what was understood. What does not: reading (`stages`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from ingestion_pipeline.cli.output import console, escaped
 from ingestion_pipeline.domain.contract import Contract
@@ -13,6 +15,7 @@ from ingestion_pipeline.errors import ConfigurationError, FileError, IngestionEr
 
 PARTLY = 4
 """Exit code: some rows were rejected."""
+_EXIT_CODES = {"rejected": 1, "partly read": PARTLY}
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -31,15 +34,21 @@ def named_contract(named: str) -> Contract:
     if path.suffix in SUFFIXES or path.is_file():
         return load_contract(path)
     book = load_contracts(load_settings().contracts_dir)
-    for error in book.broken:
-        if error.details["datasource"] == named:
-            raise error
+    if (error := book.broken_datasources.get(named)) is not None:
+        raise error
     if named not in book.contracts:
         raise ConfigurationError(
             f"There is no contract '{named}'.",
             hint=f"Give a YAML file or one of: {', '.join(book.contracts) or 'none is in the directory'}.",
         )
     return book.contracts[named]
+
+
+def end_with(outcomes: Collection[str]) -> None:
+    """End the command with the exit code of the worst of its files' outcomes; go on if all were read."""
+    for outcome, code in _EXIT_CODES.items():
+        if outcome in outcomes:
+            raise typer.Exit(code)
 
 
 def pieces(source: Path) -> Iterator[bytes]:

@@ -28,16 +28,14 @@ class RowMarks:
 
     def __init__(self, contract: Contract, found: Mapping[str, Any]) -> None:
         names = ColumnNames.of(contract)
-        self._sources = {column.name: column.source for column in names.columns}
+        self._sources = names.sources(None)
         self._positions: dict[str, int] = {}
         self._dialect: Dialect | None = None
         if found.get("delimiter"):
             self._dialect = Dialect(found["delimiter"], found["quote"], found["escape"])
             header: Sequence[str] = found["header"] or list(self._sources.values())
             self._positions = {name: position for position, name in enumerate(header)}
-            if found["header_is_whole"]:  # and was read: no two of its names fit one column
-                for position, name in names.matched(header).items():
-                    self._sources[names.columns[position].name] = name
+            self._sources = names.sources(header if found["header_is_whole"] else None)
 
     def span(self, text: str, columns: str) -> tuple[int, int] | None:
         """Where the first of some columns (`a, b`) stands in a row; None: it cannot be told."""

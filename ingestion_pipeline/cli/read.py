@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from ingestion_pipeline.cli.local_files import PARTLY, format_line, named_contract, pieces, told
+from ingestion_pipeline.cli.local_files import end_with, format_line, named_contract, pieces, told
 from ingestion_pipeline.cli.output import console, counted, escaped, json_text
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import ConfigurationError, IngestionError
@@ -80,11 +80,7 @@ def read(
             typer.echo(text)
         else:
             report.write_text(text + "\n", encoding="utf-8")
-    outcomes = {entry["outcome"] for entry in found}
-    if "rejected" in outcomes:
-        raise typer.Exit(1)
-    if "partly read" in outcomes:
-        raise typer.Exit(PARTLY)
+    end_with({entry["outcome"] for entry in found})
 
 
 def _targets(files: Sequence[Path], to: Path) -> list[Path]:

@@ -5,7 +5,6 @@ rows (`stages.validate`), what is in these files (`stages.quarantine`), sending 
 """
 
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from ingestion_pipeline.cli.connections import Connections, connected
 from ingestion_pipeline.cli.family import open_rows
 from ingestion_pipeline.cli.jobs import find_job, what_next
 from ingestion_pipeline.cli.output import console, counted, json_text
+from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.domain.correction import fixes, keeper
 from ingestion_pipeline.domain.job import Job
 from ingestion_pipeline.domain.orders import short
@@ -156,12 +156,14 @@ def _write_workbook(source: _Source, target: BinaryIO, notes: Sequence[str]) -> 
     job = source.job
     # Without its contract, columns are marked where both call them alike.
     contract = source.systems.contracts.contracts.get(job["datasource"])
-    sources = {column.name: column.source for column in contract.columns} if contract else {}
+    found = job["result"]["format"]
+    header = found["header"] if found.get("header_is_whole", True) else None
+    sources = ColumnNames.of(contract).sources(header) if contract else {}
     with console(stderr=True).status("Writing the workbook …"):
         return write_workbook(
             target,
             rows_of(source.entries()),
-            columns=Columns(job["result"]["format"], sources),
+            columns=Columns(found, sources),
             rule_counts=job["result"]["rule_counts"],
             rows_rejected=job["rows_rejected"],
             notes=[f"File {job['file_name']}, job {job['job_id']}.", *notes],
@@ -169,13 +171,12 @@ def _write_workbook(source: _Source, target: BinaryIO, notes: Sequence[str]) -> 
 
 
 def _write_parquet(source: _Source, target: BinaryIO) -> None:
-    """One file, of however many objects; they lie in a temporary directory meanwhile."""
-    import polars as pl
+    """One file, of however many objects."""
+    from ingestion_pipeline.stages.canonical import table_writer
 
-    with tempfile.TemporaryDirectory(prefix="ingestion-rejected-") as directory:
-        for number, frame in enumerate(source.entries()):
-            frame.write_parquet(f"{directory}/{number:05d}.parquet")
-        pl.scan_parquet(f"{directory}/*.parquet").sink_parquet(target)
+    with table_writer("parquet", target, header=True) as write:
+        for frame in source.entries():
+            write(frame)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ingestion_pipeline.cli.dry_run import DryRun, judge
-from ingestion_pipeline.cli.local_files import PARTLY, format_line, named_contract
+from ingestion_pipeline.cli.local_files import end_with, format_line, named_contract
 from ingestion_pipeline.cli.marked_rows import RowMarks, marked
 from ingestion_pipeline.cli.output import AsJson, console, counted, escaped, json_text, table
 from ingestion_pipeline.domain.contract import Contract
@@ -46,11 +46,7 @@ def validate(
             _show(page, judged, by, errors)
     if as_json:
         typer.echo(json_text(found[0] if len(found) == 1 else found))
-    outcomes = {judged["outcome"] for judged in found}
-    if "rejected" in outcomes:
-        raise typer.Exit(1)
-    if "partly read" in outcomes:
-        raise typer.Exit(PARTLY)
+    end_with({judged["outcome"] for judged in found})
 
 
 def _show(page: "Console", judged: dict[str, Any], contract: Contract, errors: int) -> None:

@@ -24,6 +24,9 @@ NameCase = Literal["ignore", "exact"]
 RejectedRows = Literal["quarantine", "reject_file"]
 UnknownColumns = Literal["ignore", "fail", "rescue"]
 
+DELIMITED_TEXT = "delimited text"
+"""The family of formats whose rows are lines, as a report calls it."""
+
 # Columns that the system writes itself; an input column may not begin with the prefix.
 RESERVED_PREFIX = "__"
 TIME_COLUMN = "__time"
@@ -33,6 +36,10 @@ LINEAGE_COLUMNS = (JOB_COLUMN, ORGANIZATION_COLUMN)
 
 EARLIEST_TIME = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+
+# How moments are written (strftime): `%.f` gives as many digits of the second as there are, none for a full second.
+ISO_LOCAL = "%Y-%m-%dT%H:%M:%S%.f"
+ISO_UTC = f"{ISO_LOCAL}Z"
 
 # Words of a boolean that names none, in lower case.
 TRUE_WORDS = ("true", "t", "yes", "y", "1")
@@ -93,6 +100,11 @@ class Column:
     false_values: tuple[str, ...] = FALSE_WORDS
     checks: tuple[Check, ...] = ()
     description: str = ""
+
+
+def text_column(name: str, source: str) -> Column:
+    """A column of text that a file need not have, and that may be empty."""
+    return Column(name=name, type="string", source=source, required=False, nullable=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,9 +44,7 @@ class ColumnDocument(StrictDocument):
     expr: str | None = Field(None, min_length=1)
     required: bool = True
     nullable: bool = False
-    format: Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])] = Field(
-        default_factory=list
-    )
+    format: _OneOrMany = Field(default_factory=list)
     timezone: str = "UTC"
     precision: int = Field(_DECIMAL_DIGITS, ge=1, le=_DECIMAL_DIGITS)
     scale: int = Field(9, ge=0, le=_DECIMAL_DIGITS)

@@ -31,6 +31,7 @@ from ingestion_pipeline.domain.contract import (
     RejectPolicy,
     TimeColumn,
     UnknownColumns,
+    text_column,
 )
 from ingestion_pipeline.domain.contract_arguments import aware
 from ingestion_pipeline.domain.contract_checks import CHECKS
@@ -140,7 +141,7 @@ def read_document(
             Problem("rescued_column", "nothing is kept there", "Write unknown_columns: rescue, or remove it.")
         )
     if rescued is not None:
-        columns += (Column(name=rescued, type="string", source=rescued, required=False, nullable=True),)
+        columns += (text_column(rescued, rescued),)
     contract = Contract(
         datasource=document.datasource,
         version=version,

@@ -80,6 +80,18 @@ class ColumnNames:
                 raise AmbiguousNames(self.columns[position], fitting)
         return {position: fitting[0] for position, fitting in found.items()}
 
+    def sources(self, header: Sequence[str] | None) -> dict[str, str]:
+        """The file's name of each column by the contract's; its `source` where that cannot be told.
+
+        Args:
+            header: Of a file that was read, perhaps by an earlier contract; None: not all of it is known.
+        """
+        try:
+            found = self.matched(header or ())
+        except AmbiguousNames:
+            found = {}
+        return {column.name: found.get(position, column.source) for position, column in enumerate(self.columns)}
+
     def warning(self, matched: dict[int, str]) -> str | None:
         """What to tell of columns that a file has under another name than their `source`; None: there are none."""
         others = [

@@ -94,14 +94,11 @@ def contract_schema() -> dict[str, Any]:
         if description := _description(path, node):
             # Beside a reference, a description stands for this use of what is referred to.
             node["description"] = description
-        if node.get("format") == "date-time":
-            # YAML has moments in other forms too, and days.
-            del node["format"]
-            node["pattern"] = r"^\d{4}-\d{2}-\d{2}"
-        for alternative in node.get("anyOf", ()):
-            if alternative.get("format") == "date-time":
-                alternative.pop("format")
-                alternative["pattern"] = r"^\d{4}-\d{2}-\d{2}"
+        for value in (node, *node.get("anyOf", ())):
+            if value.get("format") == "date-time":
+                # YAML has moments in other forms too, and days.
+                del value["format"]
+                value["pattern"] = r"^\d{4}-\d{2}-\d{2}"
         if path == "columns.checks":
             node.pop("additionalProperties", None)
             node |= {"properties": _checks(), "additionalProperties": False}

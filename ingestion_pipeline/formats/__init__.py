@@ -7,7 +7,7 @@ What belongs here: choosing the reader. To add a family, write a reader (`base.R
 import re
 from collections.abc import Iterable, Iterator
 
-from ingestion_pipeline.domain.contract import Contract, FileFormat
+from ingestion_pipeline.domain.contract import DELIMITED_TEXT, Contract, FileFormat
 from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowReader
@@ -60,7 +60,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     decoded = Decoded(plain, encoding_of(head, options.encoding, lenient=lenient), lenient=lenient)
     head, text = first_bytes(decoded)
     facts = FormatFacts(
-        format="delimited text", compression=compression, encoding=decoded.encoding, line_end=line_end_of(head)
+        format=DELIMITED_TEXT, compression=compression, encoding=decoded.encoding, line_end=line_end_of(head)
     )
     lines = _told(with_line_feeds(text, head), decoded, facts)
     if wanted == "json" or (wanted == "auto" and may_be_json(head)):

@@ -5,7 +5,7 @@ What belongs here: headers to names, and what a header may lack. What does not: 
 
 from collections.abc import Collection, Sequence
 
-from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract import Column, text_column
 from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts
@@ -35,10 +35,7 @@ def names_without_contract(header: Sequence[str], width: int) -> list[str]:
 def text_columns(sources: Sequence[str]) -> list[Column]:
     """Columns of text for names of a file's own: they need not be there, and may be empty."""
     names = names_without_contract(sources, len(sources))
-    return [
-        Column(name=name, type="string", source=source, required=False, nullable=True)
-        for name, source in zip(names, sources, strict=True)
-    ]
+    return [text_column(name, source) for name, source in zip(names, sources, strict=True)]
 
 
 def fitted(header: Sequence[str], width: int) -> list[str]:

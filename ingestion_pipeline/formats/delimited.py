@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.domain.contract import DELIMITED_TEXT, FileFormat
 from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.ahead import ahead
@@ -100,7 +100,7 @@ class DelimitedReader:
         self._rescued = names.rescued if names is not None else None
         self._unknown = _unknown_columns(begin) if self._rescued is not None else {}
         self._kept = [i for i, name in enumerate(self._names) if not name.startswith(UNUSED) or name in self._unknown]
-        facts.format = "delimited text"
+        facts.format = DELIMITED_TEXT
         facts.delimiter, facts.quote, facts.escape = self._dialect.delimiter, self._dialect.quote, self._dialect.escape
         facts.header, facts.columns = shown(begin.header), len(begin.header) or len(begin.names)
         facts.header_is_whole = facts.header == begin.header
@@ -152,8 +152,7 @@ class DelimitedReader:
                 end = end_of_table(found, cells, self._dialect, self._look(), after_blank=after_blank, final=final)
             stop = found.line_count if end is None else end.line
             blank_lines += sum(at < stop for at in found.blank_lines)
-            at = found.start_of(stop)
-            pending = block[len(text[:at].encode()) :] if not unreadable else behind_lines(block, stop)
+            pending = behind_lines(block, stop) if unreadable else text[found.start_of(stop) :].encode()
             chunk = _chunk(found, cells, line, stop)
             if unreadable:
                 chunk = without_unreadable(chunk, found, unreadable, line)

@@ -152,8 +152,7 @@ def _kind_of_object(head: bytes, whole: bool, names: ColumnNames | None) -> Json
     """Whether the one object of a document is a row, or has the rows in it.
 
     It is a row if it has the contract's required columns, or without a contract if it has not exactly one array of
-    objects. Of an object longer than what was looked at, any of
-    them before the first array of objects tells as much.
+    objects. Of an object longer than what was looked at, any of them before the first array of objects tells as much.
     """
     wanted = names or ColumnNames((), "exact")
     keys: list[str] = []

@@ -38,11 +38,7 @@ def open_json(
     if names is not None:
         return JsonReader(stream, kind=kind, options=options, names=names, facts=facts, chunk_bytes=chunk_bytes)
     spool = Spool(stream)
-    try:
-        keys = _keys(spool.first(), kind, options, chunk_bytes)
-    except BaseException:
-        spool.close()
-        raise
+    keys = spool.first(lambda kept: _keys(kept, kind, options, chunk_bytes))
     return JsonReader(
         spool.again(),
         kind=kind,

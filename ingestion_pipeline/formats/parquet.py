@@ -36,7 +36,7 @@ class ParquetReader:
 
     Args:
         stream: The file's bytes; read to the end here, into a temporary file that ends with the reader.
-        columns: The contract's; None: there is no contract, and every column is kept as text.
+        names: Of the contract's columns; None: there is no contract, and every column is kept as text.
         facts: Completed here with the columns.
 
     Raises:

@@ -14,12 +14,11 @@ from typing import Any
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column
+from ingestion_pipeline.domain.contract import ISO_LOCAL, ISO_UTC, Column
 from ingestion_pipeline.domain.contract_numbers import has_marks, with_marks
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.rescued import json_values
 
-_ISO = "%Y-%m-%dT%H:%M:%S%.f"
 # Beyond it, a float does not tell one whole number from the next.
 _EXACT_FLOAT = 2.0**53
 
@@ -115,7 +114,7 @@ def _moments(column: Column, dtype: pl.DataType) -> Callable[[pl.Series], pl.Ser
 
     def write(values: pl.Series) -> pl.Series:
         local = values if zone is None else values.dt.convert_time_zone("UTC")
-        texts = local.dt.strftime(_ISO if zone is None else f"{_ISO}Z")
+        texts = local.dt.strftime(ISO_LOCAL if zone is None else ISO_UTC)
         if column.type != "date" or zone is not None:
             return texts
         midnight = local == local.dt.truncate("1d")

@@ -383,7 +383,11 @@ def _unescaped(cell: str, dialect: Dialect) -> str:
 
 
 def cell_spans(text: str, dialect: Dialect) -> list[tuple[int, int]]:
-    """Where each cell of a record stands in its text, its quotes included; of a broken one, the cells before that."""
+    """Where each cell of a record stands in its text, its quotes included; of a broken one, the cells before that.
+
+    Args:
+        dialect: One that a contract can name: blanks count in it.
+    """
     spans: list[tuple[int, int]] = []
     quoted, plain = _cell_patterns(dialect)
     position = 0

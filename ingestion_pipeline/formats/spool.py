@@ -4,7 +4,10 @@ What belongs here: the temporary file. What does not: why anything is read twice
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -17,10 +20,17 @@ class Spool:
 
     def __init__(self, stream: Iterable[bytes]) -> None:
         self._stream = stream
-        self._file = tempfile.TemporaryFile(prefix="ingestion-")  # noqa: SIM115 - closed by `close` or `again`
+        self._file = tempfile.TemporaryFile(prefix="ingestion-")  # noqa: SIM115 - closed by `first` or `again`
 
-    def first(self) -> Iterator[bytes]:
-        """The stream; what is not read here is not there again."""
+    def first(self, look: Callable[[Iterator[bytes]], T]) -> T:
+        """What somebody finds who reads the stream; what is not read here is not there again."""
+        try:
+            return look(self._kept())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _kept(self) -> Iterator[bytes]:
         for piece in self._stream:
             self._file.write(piece)
             yield piece
@@ -33,6 +43,3 @@ class Spool:
                 file.readline()
             while piece := file.read(_PIECE_BYTES):
                 yield piece
-
-    def close(self) -> None:
-        self._file.close()

@@ -129,7 +129,7 @@ def _prose_at_the_end(block: Block, dialect: Dialect, width: int, look: Look, *,
 
 
 def _is_words(text: str, dialect: Dialect) -> bool:
-    return width_of_line(text, dialect) == 1 and not is_value(text) and _WORDS.search(text) is not None
+    return _is_title(text, dialect) and _WORDS.search(text) is not None
 
 
 def is_prose(text: str, dialect: Dialect, width: int) -> bool:

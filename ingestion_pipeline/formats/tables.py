@@ -5,7 +5,7 @@ What belongs here: finding it. What does not: telling where a table ends (`table
 
 from collections.abc import Iterable, Iterator
 
-from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.domain.contract import DELIMITED_TEXT, FileFormat
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts
 from ingestion_pipeline.formats.delimited import DelimitedReader
@@ -24,22 +24,17 @@ def from_table(number: int, stream: Iterable[bytes], chunk_bytes: int) -> tuple[
     Raises:
         UnreadableFile: There are fewer tables.
     """
-    facts = FormatFacts(format="delimited text")
     spool = Spool(stream)
-    try:
-        reader = DelimitedReader(
-            spool.first(), options=FileFormat(header=None), names=None, facts=facts, chunk_bytes=chunk_bytes
-        )
-        for _ in reader.chunks():
-            pass
-        before = _lines_before(number, facts)
-    except BaseException:
-        spool.close()
-        raise
+    before = spool.first(lambda kept: _lines_before(number, kept, chunk_bytes))
     return spool.again(lines_left_out=before), before
 
 
-def _lines_before(number: int, facts: FormatFacts) -> int:
+def _lines_before(number: int, stream: Iterable[bytes], chunk_bytes: int) -> int:
+    facts = FormatFacts(format=DELIMITED_TEXT)
+    options = FileFormat(header=None)
+    reader = DelimitedReader(stream, options=options, names=None, facts=facts, chunk_bytes=chunk_bytes)
+    for _ in reader.chunks():
+        pass
     count = 1 + len(facts.further_tables)
     if number > count:
         raise UnreadableFile(

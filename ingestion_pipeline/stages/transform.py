@@ -18,6 +18,7 @@ import polars as pl
 import zstandard
 
 from ingestion_pipeline.domain.contract import (
+    ISO_UTC,
     JOB_COLUMN,
     ORGANIZATION_COLUMN,
     TIME_COLUMN,
@@ -31,8 +32,6 @@ Encoding = Literal["csv", "ndjson"]
 # text to go on meanwhile.
 _ZSTD_LEVEL = 2
 _ZSTD_THREADS = 2
-# `%.f` writes as many digits of the second as there are: none for a full second.
-_ISO_DATETIME = "%Y-%m-%dT%H:%M:%S%.fZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +150,8 @@ def _as_iso(moments: pl.Series) -> pl.Series:
     """Moments as text; each is written once where many rows share it, which takes a quarter of the time."""
     distinct = moments.unique()
     if len(distinct) > len(moments) // 2:
-        return moments.dt.strftime(_ISO_DATETIME)
-    return moments.replace_strict(distinct, distinct.dt.strftime(_ISO_DATETIME))
+        return moments.dt.strftime(ISO_UTC)
+    return moments.replace_strict(distinct, distinct.dt.strftime(ISO_UTC))
 
 
 class _Counted(io.RawIOBase):

@@ -3,32 +3,15 @@
 import json
 import re
 import textwrap
-from pathlib import Path
 
 import pytest
 import yaml
 
 from ingestion_pipeline.cli.sample_files import sample_of
 from ingestion_pipeline.errors import FileError
-from ingestion_pipeline_tests.entrypoints.command_line import Call, caller
 from ingestion_pipeline_tests.unit.drafts import TUTORIAL, contract_in, draft_of
 
 ORDERS = sorted((TUTORIAL / "orders").glob("*.csv"))
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    return caller(capsys)
-
-
-@pytest.fixture
-def file(tmp_path: Path):
-    def make(name: str, text: str | bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return make
 
 
 def test_the_draft_is_written_where_contract_check_takes_it(call, tmp_path):

@@ -1,29 +1,11 @@
 """`read`: clean text and an honest report for every file, whatever its neighbours are."""
 
 import json
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from ingestion_pipeline_tests.entrypoints.command_line import Call, caller
-
 RAGGED = 'Report\n\na;b;c\n1,5;2;3\n7;8\n4,5;"x;\ny";\n'
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    return caller(capsys)
-
-
-@pytest.fixture
-def file(tmp_path: Path):
-    def make(name: str, text: str | bytes) -> Path:
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return make
 
 
 def test_a_file_is_written_as_rfc_4180_has_it_and_what_is_no_row_is_reported(call, file, tmp_path):

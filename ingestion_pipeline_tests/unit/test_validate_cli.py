@@ -10,7 +10,6 @@ from rich.cells import cell_len
 
 from ingestion_pipeline.cli.marked_rows import marked
 from ingestion_pipeline.formats.records import Dialect, Record, cell_spans, parse_record
-from ingestion_pipeline_tests.entrypoints.command_line import Call, caller
 
 CONTRACT = """
 datasource: orders
@@ -22,11 +21,6 @@ columns:
 time: {column: day}
 """
 ROWS = 'day,product,price\n2024-05-01,tea,1\n2024-05-02,"co\ncoa",-1\n2024-05-03,tea\n2024-05-04,cocoa,2\n'
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    return caller(capsys)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ingestion_pipeline.domain.contract import ColumnType
+from ingestion_pipeline.stages.infer.draft import LOOK
 from ingestion_pipeline.stages.infer.evidence import Evidence
 from ingestion_pipeline.stages.infer.readings import Reading, rival_of
 
@@ -75,7 +76,7 @@ def null_words(columns: Sequence[Evidence], decisions: Sequence[Decision]) -> li
 
 def _decided(column: Evidence) -> Decision:
     if column.readings is None:
-        return Decision("string", remark="look at this: it is empty in every row")
+        return Decision("string", remark=f"{LOOK}: it is empty in every row")
     for reading in column.readings:
         if reading.type == "boolean":
             if reading.low != reading.high or not reading.needs_both:
@@ -84,7 +85,7 @@ def _decided(column: Evidence) -> Decision:
             return _number(column, reading)
         elif reading.format is not None and (rival := _rival(reading, column.readings)):
             remark = (
-                f"look at this: day or month first? No row tells. Say type: {reading.type} and "
+                f"{LOOK}: day or month first? No row tells. Say type: {reading.type} and "
                 f'format: "{reading.format}" or "{rival.format}"'
             )
             return Decision("string", remark=remark, formats=(reading, rival))
@@ -94,7 +95,7 @@ def _decided(column: Evidence) -> Decision:
 
 
 def _of(reading: Reading) -> Decision:
-    remark = "look at this: years of two digits" if "%y" in (reading.format or "") else reading.remark
+    remark = f"{LOOK}: years of two digits" if "%y" in (reading.format or "") else reading.remark
     return Decision(
         reading.type, reading.format, low=reading.low, high=reading.high, local=reading.local, remark=remark
     )
@@ -103,7 +104,7 @@ def _of(reading: Reading) -> Decision:
 def _number(column: Evidence, reading: Reading) -> Decision:
     whole, after = column.digits
     if column.exponents and after == 0:
-        return Decision("string", remark="look at this: codes, or numbers with exponents?")
+        return Decision("string", remark=f"{LOOK}: codes, or numbers with exponents?")
     decision = Decision("float", low=reading.low, high=reading.high)
     same_scale = after == column.fewest_after
     if column.exponents or whole + after > _DECIMAL_DIGITS:
@@ -115,7 +116,7 @@ def _number(column: Evidence, reading: Reading) -> Decision:
             decision, type="decimal", precision=precision, scale=after, remark="more digits than a float has"
         )
     if same_scale and 2 <= after <= 4 and set(column.name.split("_")) & _MONEY_WORDS:
-        remark = "look at this: exact, but text in Druid; take float to sum it there"
+        remark = f"{LOOK}: exact, but text in Druid; take float to sum it there"
         return replace(decision, type="decimal", precision=_MONEY_DIGITS, scale=after, remark=remark)
     return decision
 
@@ -131,7 +132,7 @@ def _following(decision: Decision, *, day_first: bool, other: str) -> Decision:
     for reading in decision.formats:
         if _day_first(reading.format) == day_first:
             order = "day before month" if day_first else "month before day"
-            return replace(_of(reading), remark=f"look at this: {order}, as in {other}")
+            return replace(_of(reading), remark=f"{LOOK}: {order}, as in {other}")
     return decision
 
 

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from ingestion_pipeline.formats.columns import names_without_contract
+
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _MAX_CHARACTERS = 100  # a contract's names have 120; a number may follow
 # Parts of a file's name that tell the one file from the others: days, times, numbers.
@@ -23,8 +25,7 @@ def snake_case(text: str) -> str:
 
 def column_names(sources: Sequence[str]) -> list[str]:
     """One name per header, all different; a name that is one already stays as it is."""
-    taken: set[str] = set()
-    return [_free(_column_name(source) or f"column_{number}", taken) for number, source in enumerate(sources, 1)]
+    return names_without_contract([_column_name(source) for source in sources], len(sources))
 
 
 def datasource_name(stem: str) -> str:
@@ -54,11 +55,3 @@ def _column_name(source: str) -> str:
         return source
     name = snake_case(source)
     return f"n_{name}" if name[:1].isdigit() else name
-
-
-def _free(name: str, taken: set[str]) -> str:
-    free, number = name, 2
-    while free in taken:
-        free, number = f"{name}_{number}", number + 1
-    taken.add(free)
-    return free

@@ -16,6 +16,7 @@ import polars as pl
 
 from ingestion_pipeline.domain.contract import Column, ColumnType, Contract
 from ingestion_pipeline.domain.contract_document import read_document
+from ingestion_pipeline.stages.infer.draft import LOOK
 
 Cast = Callable[[pl.Series, Column], tuple[pl.Series, pl.Series | None]]
 """How validation types a column of text: the typed cells, and where one is not of the type (None: nowhere)."""
@@ -167,6 +168,6 @@ _READINGS = (
     Reading("datetime", _ISO_DATETIME),
     *(Reading("date", _look_of(format_), format_) for format_ in _DATES),
     *(Reading("datetime", _look_of(format_), format_, local="z" not in format_.lower()) for format_ in _DATETIMES),
-    Reading("string", _COMMA_NUMBER, remark="look at this: numbers with commas, kept as text"),
-    Reading("string", _OBJECT, remark="look at this: JSON objects; a source with dots reads what is in them"),
+    Reading("string", _COMMA_NUMBER, remark=f"{LOOK}: numbers with commas, kept as text"),
+    Reading("string", _OBJECT, remark=f"{LOOK}: JSON objects; a source with dots reads what is in them"),
 )

@@ -12,7 +12,7 @@ from datetime import date
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import Column, Contract, FileFormat, TimeColumn
+from ingestion_pipeline.domain.contract import Contract, FileFormat, TimeColumn, text_column
 from ingestion_pipeline.errors import ConfigurationError, UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk, RowReader
@@ -134,9 +134,7 @@ def text_contract(names: dict[str, str], told: FileFormat) -> Contract:
     Args:
         names: The column's name for each of the file's.
     """
-    columns = tuple(
-        Column(name=name, type="string", source=source, required=False, nullable=True) for source, name in names.items()
-    )
+    columns = tuple(text_column(name, source) for source, name in names.items())
     return Contract(
         datasource="sample",
         version="",

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 import polars as pl
 
+from ingestion_pipeline.domain.contract import DELIMITED_TEXT
 from ingestion_pipeline.formats.records import Broken, Dialect, parse_record
-from ingestion_pipeline.stages.quarantine.originals import DELIMITED
 
 OTHER_KEYS = "other keys"
 _ENTRY = ("line", "column", "rule", "reason", "row")
@@ -68,7 +68,7 @@ class Columns:
         self._dialect: Dialect | None = None
         names: list[str] = list(found["header"])
         whole = found.get("header_is_whole", True)
-        if found["format"] == DELIMITED:
+        if found["format"] == DELIMITED_TEXT:
             self._dialect = Dialect(found["delimiter"], found.get("quote"), found.get("escape"))
             names += [f"column {number + 1}" for number in range(len(names), found.get("columns") or 0)]
             self.names = names

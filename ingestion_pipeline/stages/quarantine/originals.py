@@ -11,11 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from ingestion_pipeline.domain.contract import FileFormat
+from ingestion_pipeline.domain.contract import DELIMITED_TEXT, FileFormat
 from ingestion_pipeline.errors import FileError
-
-# As the reader of delimited text calls itself.
-DELIMITED = "delimited text"
 
 
 def original_lines(entries: Iterable[pl.DataFrame], found: Mapping[str, Any], options: FileFormat) -> Iterator[bytes]:
@@ -29,7 +26,7 @@ def original_lines(entries: Iterable[pl.DataFrame], found: Mapping[str, Any], op
     Raises:
         FileError: The file was no text, or its header is too long to be in the report.
     """
-    if found.get("format") != DELIMITED:
+    if found.get("format") != DELIMITED_TEXT:
         raise FileError(
             f"The file is {found.get('format')}; only rows of delimited text can be corrected by themselves.",
             hint="Correct the whole file and upload it.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import polars.selectors as cs
 
-from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.domain.contract import ISO_UTC, Contract
 from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
@@ -188,7 +188,7 @@ class _Validation:
         report = self.report
         if len(report.preview) < PREVIEW_ROWS:
             head = rows.head(PREVIEW_ROWS - len(report.preview)).with_columns(
-                cs.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.fZ"), _shown((~cs.datetime()).cast(pl.String))
+                cs.datetime().dt.strftime(ISO_UTC), _shown((~cs.datetime()).cast(pl.String))
             )
             report.preview.extend(head.to_dicts())
         unit = _TRUNCATION[self._contract.druid.segment_granularity]
