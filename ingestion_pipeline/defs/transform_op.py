@@ -92,7 +92,7 @@ def transform_job(
     with bucket.writer(key) as out:
         report = transform_rows(
             _parts(bucket, staged, heart, job.job_id),
-            contract=contract,
+            contract=contract.with_added(staged.added_columns),
             job_id=job.job_id,
             organization=job.organization,
             encoding=encoding,

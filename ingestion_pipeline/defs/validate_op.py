@@ -142,7 +142,9 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
             staged = Staged(
                 contract_version=contract.version,
                 parts=tuple(sink.parts),
-                csv_safe=report.csv_safe,
+                # In one Druid task all CSV has the same columns; NDJSON names them row by row.
+                csv_safe=report.csv_safe and not report.added_columns,
+                added_columns=tuple(report.added_columns),
                 time_chunks=tuple(chunk.isoformat() for chunk in report.time_chunks),
             )
         ledger.work.record_validated(lease_of(job), report=report.as_dict(), staged=staged, quarantine=sink.quarantine)

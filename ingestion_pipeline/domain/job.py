@@ -91,7 +91,8 @@ class Staged:
 
     Attributes:
         parts: Keys of the accepted rows (Arrow IPC), in file order.
-        csv_safe: CSV carries these rows exactly (no line break in a cell, no null beside "").
+        csv_safe: CSV carries these rows exactly (no line break in a cell, no null beside "", the contract's columns).
+        added_columns: Names of the columns that the file has beyond the contract's.
         time_chunks: ISO starts of the contract's segment chunks that hold rows.
         cleaned_key: The object that Druid reads; None until transform wrote it.
     """
@@ -99,6 +100,7 @@ class Staged:
     contract_version: str
     parts: tuple[str, ...] = ()
     csv_safe: bool = True
+    added_columns: tuple[str, ...] = ()
     time_chunks: tuple[str, ...] = ()
     cleaned_key: str | None = None
     cleaned_bytes: int = 0
@@ -109,6 +111,7 @@ class Staged:
             "contract_version": self.contract_version,
             "parts": list(self.parts),
             "csv_safe": self.csv_safe,
+            "added_columns": list(self.added_columns),
             "time_chunks": list(self.time_chunks),
             "cleaned_key": self.cleaned_key,
             "cleaned_bytes": self.cleaned_bytes,
@@ -119,6 +122,7 @@ class Staged:
     def from_dict(cls, data: Mapping[str, Any]) -> "Staged":
         known = dict(data)
         known["parts"] = tuple(known.get("parts", ()))
+        known["added_columns"] = tuple(known.get("added_columns", ()))
         known["time_chunks"] = tuple(known.get("time_chunks", ()))
         return cls(**known)
 
