@@ -3,7 +3,6 @@
 What belongs here: a run's situation before `submit`. What does not: what is expected of it.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.job import Job, Staged
 from ingestion_pipeline.errors import DruidRejected
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.stages.transform import transform
+from ingestion_pipeline.stages.transform import CleanedText
 from ingestion_pipeline_tests.conftest import LedgerDatabase
 from ingestion_pipeline_tests.ledger import World, lease_of
 from ingestion_pipeline_tests.unit.contracts import contract_of
@@ -65,8 +64,8 @@ class Batches:
         staged = Staged(
             contract_version=self.contract.version,
             time_chunks=tuple(sorted({(DAY + timedelta(days=day)).isoformat() for day in range(days)})),
+            parts=(key,),
             cleaned_key=key,
-            encoding="csv",
         )
         return self._recorded(job, staged, len(places))
 
@@ -75,23 +74,14 @@ class Batches:
         key = f"cleaned/{job.organization}/{job.datasource}/{job.job_id}/e{job.lease_epoch}/rows.ndjson.zst"
         added = tuple(name for name in rows[0] if name != "place")
         moments = [DAY + timedelta(seconds=position) for position in range(len(rows))]
-        cleaned = io.BytesIO()
-        transform(
-            [pl.DataFrame({"at": moments, **{name: [row[name] for row in rows] for name in rows[0]}})],
-            contract=self.contract.with_added(added),
-            job_id=job.job_id,
-            organization=job.organization,
-            encoding="ndjson",
-            out=cleaned,
-        )
-        self.bucket.put(key, cleaned.getvalue())
+        text = CleanedText(self.contract, job_id=job.job_id, organization=job.organization)
+        frame = pl.DataFrame({"at": moments, **{name: [row[name] for row in rows] for name in rows[0]}})
+        self.bucket.put(key, zstandard.compress(text.ndjson(frame)))
         staged = Staged(
             contract_version=self.contract.version,
-            csv_safe=False,
             added_columns=added,
             time_chunks=(DAY.isoformat(),),
             cleaned_key=key,
-            encoding="ndjson",
         )
         return self._recorded(job, staged, len(rows))
 

@@ -2,16 +2,17 @@
 
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-import zstandard
 
 from ingestion_pipeline.domain.added_columns import require_fitting
-from ingestion_pipeline.domain.contract import Contract
-from ingestion_pipeline.errors import UnreadableFile
-from ingestion_pipeline.stages.transform import druid_dimensions, transform
+from ingestion_pipeline.domain.contract import Contract, ModuleSource
+from ingestion_pipeline.errors import ContractError, UnreadableFile
+from ingestion_pipeline.stages.transform import CleanedText, druid_dimensions
 from ingestion_pipeline.stages.validate import ValidationReport, validate
 from ingestion_pipeline_tests.unit.contracts import KeptRows, contract_of
 
@@ -97,18 +98,27 @@ def test_a_name_that_no_column_can_have_costs_the_file_with_a_way_out(header: st
     assert "unknown_columns" in error.value.hint
 
 
-def test_a_module_sees_the_added_columns_and_has_to_keep_them() -> None:
-    assert ADD.with_added([]) is ADD
-    assert [column.name for column in ADD.with_added(["b", "a"]).columns] == ["at", "n", "order_no", "b", "a"]
+def test_the_modules_transform_gets_the_added_columns_and_has_to_keep_them() -> None:
+    def by(source: str) -> Contract:
+        return replace(ADD, module=ModuleSource(path=Path("things.py"), source=source))
+
+    upper = "rows.with_columns(pl.col(pl.String).str.to_uppercase())"
+    loud = f"import polars as pl\ndef transform(rows):\n    return {upper}\n"
+    assert load(f"{HEADER},color\n{ROW},red\n", by(loud))[1].rows["color"].to_list() == ["RED"]
+    with pytest.raises(ContractError, match="transform leaves out the column 'color'"):
+        load(
+            f"{HEADER},color\n{ROW},red\n", by("def transform(rows):\n    return rows.select('at', 'n', 'order_no')\n")
+        )
 
 
 def test_what_is_written_for_druid_has_the_added_columns_beside_the_contracts() -> None:
     report, sink = load(f'{HEADER},"a ""b"",c"\n{ROW},007\n{ROW},\n')
-    contract, out = ADD.with_added(report.added_columns), io.BytesIO()
-    transform(sink.parts, contract=contract, job_id="j", organization="o", encoding="ndjson", out=out)
-    text = zstandard.ZstdDecompressor().decompress(out.getvalue(), max_output_size=1 << 20).decode()
-    assert [json.loads(line)['a "b",c'] for line in text.splitlines()] == ["007", None]
-    assert {"type": "string", "name": 'a "b",c'} in druid_dimensions(contract)
+    text = CleanedText(ADD, job_id="j", organization="o")
+    assert text.csv(sink.rows) is None  # all CSV of a task has the contract's columns
+    written = [json.loads(line) for line in text.ndjson(sink.rows).splitlines()]
+    assert [row['a "b",c'] for row in written] == ["007", None]
+    assert list(written[0]) == ["__time", "n", "order_no", 'a "b",c', "__job_id", "__organization"]
+    assert {"type": "string", "name": 'a "b",c'} in druid_dimensions(ADD.with_added(report.added_columns))
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 _DRAIN_BYTES = 64 * 1024 * 1024
 _TRUNCATION = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
 _SHOWN_CHARACTERS = 500
-# Druid's CSV reader ends a record at a line break even inside quotes, splits cells at its list delimiter
-# (U+0001), and cannot be told an empty text from a null.
-_CSV_UNSAFE = r"[\r\n\x01]"
 
 
 def validate(
@@ -93,7 +90,6 @@ class _Validation:
         self._hash = hashlib.sha256()
         self._rule_counts: Counter[tuple[str, str]] = Counter()
         self._time_chunks: set[datetime] = set()
-        self._parts = 0
         self._facts: FormatFacts | None = None
         self.report = ValidationReport()
         self._use(contract)
@@ -105,7 +101,6 @@ class _Validation:
         self._read_columns = [column for column in contract.columns if column.expr is None]
         self._module = ContractModule(contract) if contract.module is not None else None
         self._derived = bool(contract.derived_columns)
-        self._texts = [column.name for column in contract.columns if column.type == "string"]
         self.report.columns = {column.name: str(polars_type(column)) for column in contract.columns}
 
     def run(self, chunk_bytes: int) -> ValidationReport:
@@ -208,14 +203,8 @@ class _Validation:
         assert isinstance(high, datetime)
         report.time_min = min(report.time_min or low, low)
         report.time_max = max(report.time_max or high, high)
-        if report.csv_safe and self._texts:
-            unsafe = rows.select(
-                pl.any_horizontal(((pl.col(n) == "") | pl.col(n).str.contains(_CSV_UNSAFE)).any() for n in self._texts)
-            )
-            report.csv_safe = not unsafe.item()
-        self._sink.accepted(self._parts, rows)
+        self._sink.accepted(rows)
         report.rows_accepted += rows.height
-        self._parts += 1
 
     def _reject(self, found: pl.DataFrame) -> None:
         for column, rule, count in found.group_by("column", "rule").len().iter_rows():
