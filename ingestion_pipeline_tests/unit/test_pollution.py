@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.stages.canonical import read_as_text
-from ingestion_pipeline_tests.extent import LONG
 from ingestion_pipeline_tests.unit.pollution import Written, variants
 
 MACRO_AVERAGE, LEAST = 0.97, 0.90
@@ -51,7 +50,7 @@ def _cells(records: Counter[tuple[str, ...]]) -> Counter[object]:
 
 def test_polluted_files_are_understood_untold(capsys):
     scores = defaultdict(list)
-    for kind, written in variants(tables_per_pair=3 if LONG else 1):
+    for kind, written in variants():
         result = judged(written)
         for part in kind.split(" + "):
             scores[part].append(sum(result) / 3)

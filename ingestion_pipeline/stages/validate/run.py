@@ -19,6 +19,7 @@ from ingestion_pipeline.domain.contract import ISO_UTC, Contract
 from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
+from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
 from ingestion_pipeline.stages.validate.contract_module import ContractModule
 from ingestion_pipeline.stages.validate.derived import with_derived, without_filtered
@@ -125,7 +126,8 @@ class _Validation:
             self.report.added_columns = reader.facts.added
             self._use(self._contract.with_added(reader.facts.added))
         with _unique_keys(self._contract) as keys:
-            for chunk in reader.chunks():
+            # Three at work: one reads, one checks, one (the sink's) writes.
+            for chunk in ahead(reader.chunks()):
                 self._check(chunk, keys)
                 self._progress(
                     ValidationProgress(
