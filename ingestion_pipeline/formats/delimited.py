@@ -21,7 +21,7 @@ from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.columns import UNUSED, fitted, names_by_contract, names_without_contract, shown
 from ingestion_pipeline.formats.dialects import detect, width_of
-from ingestion_pipeline.formats.layout import layout_of, records_with_starts
+from ingestion_pipeline.formats.layout import layout_of, records_with_starts, width_of_first_table
 from ingestion_pipeline.formats.records import (
     CANONICAL,
     MAX_CELLS,
@@ -34,7 +34,7 @@ from ingestion_pipeline.formats.records import (
 )
 from ingestion_pipeline.formats.rescued import json_objects, json_values
 from ingestion_pipeline.formats.samples import iterate_records
-from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
+from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table, may_be_padded
 from ingestion_pipeline.formats.text import MAX_LINE_BYTES, UPLOAD_HINT, first_bytes, line_blocks, undecodable
 from ingestion_pipeline.formats.unreadable import behind_lines, shown_text, unreadable_lines, without_unreadable
 
@@ -195,6 +195,8 @@ class DelimitedReader:
         """The cells of a block in which every line is a record; None if that is not sure."""
         if not self._dialect.is_simple or (self._dialect.quote is not None and self._dialect.quote.encode() in block):
             return None
+        if not self._by_contract and may_be_padded(block, self._dialect.delimiter, len(self._names)):
+            return None
         try:
             # Every column, used or not: Polars would not refuse a line too long if it were told to leave one out.
             cells = self._read(block, self._dialect)
@@ -313,6 +315,8 @@ def _told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, who
         found = detect(sample, whole=whole, delimiter=told[1] if told else None)
         dialect, width = found.dialect, found.width
         facts.confidence, facts.rival = found.confidence, found.rival
+    if options.delimiter is None:
+        width = width_of_first_table(sample, dialect, width, whole=whole)
     if dialect.runs:
         facts.warnings.append(f"Cells are told apart by {len(dialect.delimiter)} or more blanks.")
     layout = layout_of(sample, dialect, width, whole=whole, header=options.header)
