@@ -230,11 +230,12 @@ class DelimitedReader:
             return None
         try:
             # Every column, used or not: Polars would not refuse a line too long if it were told to leave one out.
-            cells = self._read(block, self._dialect)
+            # Without the line's end it would not notice a last line that ends with one delimiter too many.
+            cells = self._read(block if block.endswith(b"\n") else block + b"\n", self._dialect)
         except pl.exceptions.PolarsError:
             return None  # a line too long, or bytes that are not UTF-8: the careful way says which
         # A short or blank line has no last cell. Where the last cells are all there, there is none.
-        whole = cells.height > 0 and cells[self._names[-1]].null_count() == 0
+        whole = cells.height > 0 and len(self._names) > 1 and cells[self._names[-1]].null_count() == 0
         if whole or is_plain(block, self._dialect, len(self._names), cells.height):
             return cells[:, self._kept]
         return None

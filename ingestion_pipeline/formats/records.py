@@ -142,7 +142,7 @@ def is_plain(data: bytes, dialect: Dialect, width: int, height: int) -> bool:
     if height != line_count:
         return False
     if width == 1:
-        return re.search(rb"(?:^|\n)\r?(?:\n|\Z)", data) is None
+        return re.search(rb"(?:^|\n)\r*(?:\n|\Z)", data) is None
     return data.count(dialect.delimiter.encode()) == line_count * (width - 1)
 
 
@@ -210,7 +210,7 @@ def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Bloc
     if not dialect.is_simple:
         suspicious = pl.repeat(True, len(lines), eager=True)
     elif width <= _MAX_EXPRESSION_CELLS:
-        suspicious = ~lines.str.contains(_whole_record(dialect, width)) | lines.is_in(["", "\r"])
+        suspicious = ~lines.str.contains(_whole_record(dialect, width)) | (lines.str.strip_chars("\r") == "")
     else:
         suspicious = lines.str.count_matches(dialect.delimiter, literal=True) != width - 1
         if dialect.quote is not None:

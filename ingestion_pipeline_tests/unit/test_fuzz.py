@@ -27,3 +27,13 @@ _PADDED_NOTES = (
 @pytest.mark.parametrize("data", [_PADDED_AFTER_A_BAD_LINE, _PADDED_NOTES], ids=["after a bad line", "notes"])
 def test_a_table_padded_by_a_spreadsheet_ends_at_the_same_line_whatever_the_chunks(data, chunk_bytes):
     assert check(data, piece=1, chunk_bytes=chunk_bytes) == "read"
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 20])
+@pytest.mark.parametrize(
+    "data",
+    [b"id,text\n1,a;b\n2,x\nid,text\n1,Da,", b"word\nab\ncd\n\r\r\nef\n", b"word\r\nab\r\ncd\r\n\r\r\n"],
+    ids=["a delimiter too many at the end", "carriage returns alone", "carriage returns at the end"],
+)
+def test_a_line_is_the_same_in_a_block_of_its_own(data, chunk_bytes):
+    assert check(data, piece=1, chunk_bytes=chunk_bytes) == "read"
