@@ -22,11 +22,12 @@ _READY = """
         WHERE p.job_id = d.job_id AND p.endpoint_id = d.endpoint_id AND p.seq < d.seq AND p.state = 'pending')
 """
 
+_OPEN = "e.state = 'enabled' AND (e.resting_until IS NULL OR e.resting_until <= :now)"
+
 _DUE = sa.text(f"""
 SELECT e.endpoint_id, e.failing_since IS NOT NULL AS failing
 FROM callback_endpoints e
-WHERE e.state = 'enabled' AND (e.resting_until IS NULL OR e.resting_until <= :now)
-  AND e.endpoint_id <> ALL (CAST(:besides AS uuid[]))
+WHERE {_OPEN} AND e.endpoint_id <> ALL (CAST(:besides AS uuid[]))
   AND EXISTS (SELECT FROM callback_deliveries d WHERE d.endpoint_id = e.endpoint_id AND {_READY})
 ORDER BY failing, e.resting_until NULLS FIRST, e.endpoint_id LIMIT :limit
 """)
@@ -36,7 +37,7 @@ UPDATE callback_deliveries t SET leased_until = :until, tries = t.tries + 1
 WHERE t.delivery_id = (
     SELECT d.delivery_id FROM callback_deliveries d
     WHERE d.endpoint_id = CAST(:endpoint AS uuid) AND {_READY}
-      AND EXISTS (SELECT FROM callback_endpoints e WHERE e.endpoint_id = d.endpoint_id AND e.state = 'enabled')
+      AND EXISTS (SELECT FROM callback_endpoints e WHERE e.endpoint_id = d.endpoint_id AND {_OPEN})
     ORDER BY d.next_try_at, d.seq LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING t.delivery_id
 """)
