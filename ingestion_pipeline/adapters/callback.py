@@ -148,7 +148,7 @@ class CallbackSender:
         return found
 
 
-class _Wire(io.RawIOBase):
+class _Wire:
     """A connected socket, as http.client wants one, on which everything ends at a deadline.
 
     A socket's own timeout begins anew with every byte: a receiver that drips would keep us for ever.
@@ -157,23 +157,38 @@ class _Wire(io.RawIOBase):
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._socket, self._deadline = connected, deadline
 
-    def readable(self) -> bool:
-        return True
+    def __enter__(self) -> "_Wire":
+        return self
 
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(_left(self._deadline))
-        return self._socket.recv_into(buffer)
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(_left(self._deadline))
         self._socket.sendall(data)
 
+    def recv_into(self, buffer: Any) -> int:
+        self._socket.settimeout(_left(self._deadline))
+        return self._socket.recv_into(buffer)
+
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
+        return io.BufferedReader(_Reader(self))
 
     def close(self) -> None:
-        self._socket.close()
-        super().close()
+        """http.client lets go of it before it has read the answer; who connected closes."""
+
+
+class _Reader(io.RawIOBase):
+    """The reading side of a wire."""
+
+    def __init__(self, wire: _Wire) -> None:
+        self._wire = wire
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._wire.recv_into(buffer)
 
 
 def addresses_of(host: str, port: int) -> list[str]:

@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from ingestion_pipeline.adapters.callback import CallbackSender
 from ingestion_pipeline.adapters.postgres import Ledger
-from ingestion_pipeline.defs.callbacks import Limits, Tick
+from ingestion_pipeline.defs.callbacks import Limits, Tick, callbacks
 from ingestion_pipeline.domain.callback import DeliveryState
 from ingestion_pipeline.domain.callback_address import AllowList
 from ingestion_pipeline.domain.callback_signature import secret_of
@@ -288,6 +289,26 @@ def test_many_endpoints_that_hang_do_not_take_every_thread(outbox: Outbox, other
     assert told(to, "/ok") == [(job, 1)]
     after = [each for each in to.requests("/hangs")[12:] if each["at"] > at["/ok"]]
     assert after, "those that fail have a few threads of their own, and waited for each other there"
+
+
+def test_the_sensor_says_what_it_did_and_yields_no_run(outbox: Outbox, to: Receiver) -> None:
+    def sensor_tick() -> str:
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(
+                instance=instance, resources={"ledger": outbox.world.ledger, "callback": sender()}
+            )
+            said = callbacks(context)
+        assert isinstance(said, dg.SkipReason)
+        return said.skip_message or ""
+
+    # The sensor's clock is the real one, which the database's may be a little ahead of.
+    until("an empty outbox", lambda: sensor_tick() == "Nothing is due.")
+    outbox.endpoint(f"{to.url}/ok")
+    outbox.endpoint(f"{to.url}/status/500")
+    outbox.world.job()
+    said = until("a tick with something due", lambda: (told_ := sensor_tick()) != "Nothing is due." and told_)
+    assert said == "1 delivered, 1 failed, 0 of them parked."
+    assert [row["state"] for row in outbox.log()].count("delivered") == 1
 
 
 SENDER = """
