@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_pipeline.defs import assets, resources, schedules, sensors
+from ingestion_pipeline.defs import assets, callbacks, resources, schedules, sensors
 from ingestion_pipeline.logs import configure_logging
 
 
@@ -26,7 +26,8 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         jobs=[*jobs, schedules.sweep],
         sensors=[
-            sensors.uploads_sensor(jobs, {name: contract.partition_start for name, contract in book.contracts.items()})
+            sensors.uploads_sensor(jobs, {name: contract.partition_start for name, contract in book.contracts.items()}),
+            callbacks.callbacks,
         ],
         schedules=[schedules.sweep_schedule],
         resources={
@@ -34,6 +35,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             "ledger": resources.LedgerResource(),
             "bucket": resources.BucketResource(),
             "druid": resources.DruidResource(),
+            "callback": resources.CallbackResource(),
             "contracts": resources.ContractsResource(),
             "io_manager": resources.op_outputs(),
             **(overrides or {}),

@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     # How long S3 or Druid may be away before files that wait for it end failed (they can be tried again).
     outage_limit_seconds: float = 6 * 3600.0
 
+    # Callbacks: hosts and networks that may be called although they are not public, separated by commas
+    callback_allowed: str | None = None
+    # For a request to a receiver, from resolving its name to the end of its answer.
+    callback_timeout_seconds: float = 10.0
+
     # Op outputs: in the bucket, or (one machine only) in DAGSTER_HOME
     op_outputs: Literal["s3", "local"] = "s3"
 

@@ -2,7 +2,8 @@
 
 What belongs here: the connection, its errors, and what is shared by the sides. The sides are
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
-`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out) and `jobs` (what people read).
+`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `jobs` (what people read),
+`callbacks` (who is told what) and `deliveries` (telling it).
 """
 
 import json
@@ -20,7 +21,9 @@ from ingestion_pipeline.errors import ConfigurationError, LedgerUnavailable
 
 if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_attempts import Attempts
+    from ingestion_pipeline.adapters.postgres_callbacks import Callbacks
     from ingestion_pipeline.adapters.postgres_corrections import Corrections
+    from ingestion_pipeline.adapters.postgres_deliveries import Deliveries
     from ingestion_pipeline.adapters.postgres_discovery import Discovery
     from ingestion_pipeline.adapters.postgres_jobs import Jobs
     from ingestion_pipeline.adapters.postgres_queue import Queue
@@ -95,6 +98,18 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_jobs import Jobs
 
         return Jobs(self.engine)
+
+    @cached_property
+    def callbacks(self) -> "Callbacks":
+        from ingestion_pipeline.adapters.postgres_callbacks import Callbacks
+
+        return Callbacks(self.engine)
+
+    @cached_property
+    def deliveries(self) -> "Deliveries":
+        from ingestion_pipeline.adapters.postgres_deliveries import Deliveries
+
+        return Deliveries(self.engine)
 
 
 def engine_of(url: str, *, setting: str, **options: Any) -> sa.Engine:

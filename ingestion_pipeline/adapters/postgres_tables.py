@@ -317,3 +317,98 @@ unmatched_objects = sa.Table(
     _at("looked_at", now=True),
     sa.Index("ix_unmatched_objects_routing", "routing_version"),
 )
+
+callback_endpoints = sa.Table(
+    "callback_endpoints",
+    metadata,
+    sa.Column("endpoint_id", UUID(as_uuid=False), primary_key=True),
+    sa.Column("organization", sa.Text, sa.ForeignKey("organizations.organization"), nullable=False),
+    _text("url"),
+    sa.Column("events", sa.ARRAY(sa.Text), nullable=False),
+    # None: of every datasource.
+    sa.Column("datasources", sa.ARRAY(sa.Text)),
+    # Never deleted: an event that is being written while its endpoint goes must not fail for it.
+    _text("state", "enabled"),
+    _text("disabled_reason", nullable=True),
+    # Since when no delivery has succeeded; none is begun before `resting_until`.
+    _at("failing_since"),
+    _at("resting_until"),
+    _at("created_at", now=True),
+    sa.CheckConstraint("state IN ('enabled', 'disabled', 'removed')", name="state"),
+    sa.Index("ix_callback_endpoints_organization", "organization", postgresql_where=sa.text("state <> 'removed'")),
+)
+
+callback_secrets = sa.Table(
+    "callback_secrets",
+    metadata,
+    # A table of its own: role `api` may read endpoints.
+    sa.Column("endpoint_id", UUID(as_uuid=False), sa.ForeignKey("callback_endpoints.endpoint_id"), primary_key=True),
+    sa.Column("secret", sa.Text, primary_key=True),
+    _at("made_at", now=True),
+    # Of one that was rotated: deliveries are signed with it, too, until then.
+    _at("valid_until"),
+)
+
+callback_deliveries = sa.Table(
+    "callback_deliveries",
+    metadata,
+    sa.Column("delivery_id", UUID(as_uuid=False), primary_key=True, server_default=sa.text("gen_random_uuid()")),
+    sa.Column("endpoint_id", UUID(as_uuid=False), sa.ForeignKey("callback_endpoints.endpoint_id"), nullable=False),
+    _text("organization"),
+    _text("event"),
+    # A job's event, told from the ledger when it is sent; or one of no job, with a key and data of its own.
+    sa.Column("job_id", UUID(as_uuid=False)),
+    sa.Column("seq", sa.Integer),
+    _text("event_key", nullable=True),
+    sa.Column("data", JSONB),
+    _text("state", "pending"),
+    # Every try has a number; failures are counted from the first try or the last redelivery.
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_try_at", _timestamp, nullable=False),
+    # Somebody is delivering it; when that time has passed, somebody was.
+    _at("leased_until"),
+    _at("created_at", now=True),
+    _at("finished_at"),
+    sa.UniqueConstraint("job_id", "seq", "endpoint_id", name="uq_callback_deliveries_event"),
+    sa.UniqueConstraint("endpoint_id", "event_key", name="uq_callback_deliveries_key"),
+    sa.ForeignKeyConstraint(["job_id", "seq"], ["job_events.job_id", "job_events.seq"], ondelete="CASCADE"),
+    sa.CheckConstraint("state IN ('pending', 'delivered', 'parked')", name="state"),
+    sa.CheckConstraint(
+        "(job_id IS NULL) = (seq IS NULL) AND (job_id IS NULL) = (event_key IS NOT NULL) "
+        "AND (job_id IS NULL) = (data IS NOT NULL)",
+        name="job_or_key",
+    ),
+    sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished"),
+    sa.Index(
+        "ix_callback_deliveries_due",
+        "endpoint_id",
+        "next_try_at",
+        "seq",
+        postgresql_where=sa.text("state = 'pending'"),
+    ),
+    sa.Index(
+        "ix_callback_deliveries_parked", "endpoint_id", "created_at", postgresql_where=sa.text("state = 'parked'")
+    ),
+    sa.Index("ix_callback_deliveries_latest", "endpoint_id", "created_at"),
+    sa.Index("ix_callback_deliveries_finished", "finished_at", postgresql_where=sa.text("state <> 'pending'")),
+)
+
+callback_tries = sa.Table(
+    "callback_tries",
+    metadata,
+    sa.Column(
+        "delivery_id",
+        UUID(as_uuid=False),
+        sa.ForeignKey("callback_deliveries.delivery_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("number", sa.Integer, primary_key=True),
+    _text("organization"),
+    sa.Column("started_at", _timestamp, nullable=False),
+    sa.Column("duration_ms", sa.Integer, nullable=False),
+    # What the receiver answered, and the beginning of it; or why there is no answer.
+    sa.Column("status", sa.SmallInteger),
+    _text("body", ""),
+    _text("error", nullable=True),
+)

@@ -1,4 +1,4 @@
-"""What the commands talk to: ledger, bucket, Druid, contracts, made from the settings and closed again.
+"""What the commands talk to: ledger, bucket, Druid, receivers, contracts, made from the settings and closed again.
 
 What belongs here: opening and closing. What does not: what is asked of them. Each adapter is imported when
 it is first wanted: a command that only reads the ledger does not pay for the others.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ingestion_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from ingestion_pipeline.adapters.callback import CallbackSender
     from ingestion_pipeline.adapters.druid import Druid
     from ingestion_pipeline.adapters.postgres import Ledger
     from ingestion_pipeline.adapters.s3 import ObjectStore
@@ -48,6 +49,12 @@ class Connections:
             username=self.settings.druid_username,
             password=password.get_secret_value() if password else None,
         )
+
+    @cached_property
+    def callback(self) -> "CallbackSender":
+        from ingestion_pipeline.adapters.callback import CallbackSender
+
+        return CallbackSender.from_settings(self.settings)
 
     @cached_property
     def contracts(self) -> "ContractBook":

@@ -21,6 +21,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "jobs": ("jobs",),
     "corrections": ("replay", "undo", "resubmit"),
     "rejected": ("rejected",),
+    "callbacks": ("callbacks",),
     "query": ("query",),
     "read": ("read",),
     "validate": ("validate",),
@@ -28,7 +29,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "organizations": ("organizations",),
 }
 # Modules whose commands are words after the module's name: `contract check`.
-GROUPS = frozenset({"contract", "organizations"})
+GROUPS = frozenset({"callbacks", "contract", "organizations"})
 
 HELP = "Files from S3 into Apache Druid, with a ledger, row errors and a proof by count."
 

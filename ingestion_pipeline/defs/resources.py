@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from ingestion_pipeline.adapters.callback import CallbackSender
 from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
@@ -66,6 +67,13 @@ class DruidResource(dg.ConfigurableResource[Druid]):
             username=values.druid_username,
             password=values.druid_password.get_secret_value() if values.druid_password else None,
         )
+
+
+class CallbackResource(dg.ConfigurableResource[CallbackSender]):
+    """Requests to receivers of callbacks."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> CallbackSender:
+        return CallbackSender.from_settings(settings())
 
 
 class ContractsResource(dg.ConfigurableResource[ContractDirectory]):

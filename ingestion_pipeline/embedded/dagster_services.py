@@ -59,6 +59,8 @@ def environment(site: Site, options: Options) -> dict[str, str]:
         # Its broker refreshes every second, and its op outputs need not leave the machine.
         "INGESTION_DRUID_REFRESH_SECONDS": "2",
         "INGESTION_OP_OUTPUTS": "local",
+        # Receivers of callbacks may be on this machine, as everything else of this stack is.
+        "INGESTION_CALLBACK_ALLOWED": "127.0.0.1,::1",
         "INGESTION_DAGSTER_URL": f"http://{LOOPBACK}:{ports['dagster']}",
         "DAGSTER_HOME": str(_home(site)),
         # A busy machine takes its time to start a run; Dagster's minute would call such runs failed.

@@ -48,10 +48,11 @@ def test_every_contract_becomes_an_asset_with_checks_a_job_and_daily_partitions(
         assert job.executor_def is dg.in_process_executor
 
 
-def test_sensor_and_schedule_run_without_being_switched_on(contracts_dir: Path) -> None:
+def test_sensors_and_schedule_run_without_being_switched_on(contracts_dir: Path) -> None:
     (contracts_dir / "orders.yaml").write_text(CONTRACT.format(name="orders"))
     defs = load()
-    assert defs.resolve_sensor_def("uploads").default_status is dg.DefaultSensorStatus.RUNNING
+    for name in ("uploads", "callbacks"):
+        assert defs.resolve_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING
     schedule = defs.resolve_schedule_def("sweep_schedule")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 

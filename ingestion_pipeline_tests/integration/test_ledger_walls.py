@@ -13,21 +13,39 @@ from psycopg import sql
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.postgres_migrate import alembic_config, migrate
 from ingestion_pipeline.adapters.postgres_tables import metadata
+from ingestion_pipeline.domain.callback import Answer
+from ingestion_pipeline_tests.callbacks import Outbox
 from ingestion_pipeline_tests.conftest import LedgerDatabase
 from ingestion_pipeline_tests.ledger import World
 
-WALLED = ("organizations", "ingestion_jobs", "job_events", "attempt_jobs")
-HIDDEN = ("druid_attempts", "unmatched_objects", "datasources", "dependencies")
+WALLED = (
+    "organizations",
+    "ingestion_jobs",
+    "job_events",
+    "attempt_jobs",
+    "callback_endpoints",
+    "callback_deliveries",
+    "callback_tries",
+)
+HIDDEN = ("druid_attempts", "unmatched_objects", "datasources", "dependencies", "callback_secrets")
 
 
 def dsn(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://")
 
 
+def call_back(world: World) -> None:
+    """An endpoint with a delivery that was tried."""
+    outbox = Outbox(world)
+    endpoint = outbox.endpoint()
+    outbox.tried(endpoint, Answer(status=500))
+
+
 @pytest.fixture
 def mine(postgres: LedgerDatabase) -> Iterator[World]:
     ledger = Ledger(postgres.pipeline_url)
     world = World(postgres, ledger)
+    call_back(world)
     world.freeze(world.taken("a.csv"))
     yield world
     ledger.close()
@@ -36,6 +54,7 @@ def mine(postgres: LedgerDatabase) -> Iterator[World]:
 @pytest.fixture
 def theirs(mine: World) -> World:
     world = World(mine.database, mine.ledger)
+    call_back(world)
     world.freeze(world.taken("b.csv"))
     return world
 
