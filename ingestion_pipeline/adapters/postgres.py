@@ -2,7 +2,8 @@
 
 What belongs here: the connection, its errors, and what is shared by the sides. The sides are
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
-`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out) and `jobs` (what people read).
+`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `arrivals` (what came of what was
+expected) and `jobs` (what people read).
 """
 
 import json
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from ingestion_pipeline.errors import ConfigurationError, LedgerUnavailable
 
 if TYPE_CHECKING:
+    from ingestion_pipeline.adapters.postgres_arrivals import Arrivals
     from ingestion_pipeline.adapters.postgres_attempts import Attempts
     from ingestion_pipeline.adapters.postgres_corrections import Corrections
     from ingestion_pipeline.adapters.postgres_discovery import Discovery
@@ -89,6 +91,12 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_corrections import Corrections
 
         return Corrections(self.engine)
+
+    @cached_property
+    def arrivals(self) -> "Arrivals":
+        from ingestion_pipeline.adapters.postgres_arrivals import Arrivals
+
+        return Arrivals(self.engine)
 
     @cached_property
     def jobs(self) -> "Jobs":

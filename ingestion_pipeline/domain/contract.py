@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingestion_pipeline.domain.contract_patterns import FilePattern
+from ingestion_pipeline.domain.expectation import Expectation
 from ingestion_pipeline.errors import ContractError
 
 ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime", "decimal"]
@@ -202,6 +203,7 @@ class Contract:
         partition_start: The first partition day.
         unknown_columns: What becomes of columns of a file that the contract does not name: they are left out, the file
             fails, or they are kept together as JSON in `rescued_column`, the last of the columns (else None).
+        expect: Which files are to come when; None: whatever comes.
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
         filter: An SQL condition; rows where it is false are left out before they are judged. None: no such rule.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
@@ -220,6 +222,7 @@ class Contract:
     module: ModuleSource | None = None
     live_from: datetime | None = None
     history: History = "wait"
+    expect: Expectation | None = None
     duplicates: Duplicates = "load"
     unknown_columns: UnknownColumns = "ignore"
     rescued_column: str | None = None
