@@ -3,7 +3,7 @@
 What belongs here: the connection, its errors, and what is shared by the sides. The sides are
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
 `attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `arrivals` (what came of what was
-expected) and `jobs` (what people read).
+expected), `figures` (how all of it is doing) and `jobs` (what people read).
 """
 
 import json
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_attempts import Attempts
     from ingestion_pipeline.adapters.postgres_corrections import Corrections
     from ingestion_pipeline.adapters.postgres_discovery import Discovery
+    from ingestion_pipeline.adapters.postgres_figures import FiguresOfLedger
     from ingestion_pipeline.adapters.postgres_jobs import Jobs
     from ingestion_pipeline.adapters.postgres_queue import Queue
     from ingestion_pipeline.adapters.postgres_work import Work
@@ -97,6 +98,12 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_arrivals import Arrivals
 
         return Arrivals(self.engine)
+
+    @cached_property
+    def figures(self) -> "FiguresOfLedger":
+        from ingestion_pipeline.adapters.postgres_figures import FiguresOfLedger
+
+        return FiguresOfLedger(self.engine)
 
     @cached_property
     def jobs(self) -> "Jobs":

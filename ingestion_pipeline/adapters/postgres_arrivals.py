@@ -40,8 +40,14 @@ class Arrivals:
         """
         if not periods:
             return []
-        by_day = periods[0].day is not None
-        belongs = "j.partition_day = p.day" if by_day else "j.last_modified > p.start AND j.last_modified <= p.due"
+        if periods[0].day is not None:
+            belongs = "j.partition_day = p.day AND j.partition_day = ANY(CAST(:days AS date[]))"
+        else:
+            # Each period's bounds, and those of all, by which the index is read once.
+            belongs = (
+                "j.last_modified > p.start AND j.last_modified <= p.due AND j.last_modified > :first "
+                "AND j.last_modified <= :last"
+            )
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 sa.text(f"""
@@ -68,6 +74,8 @@ GROUP BY organization, period
                     "days": [period.day for period in periods],
                     "starts": [period.start for period in periods],
                     "dues": [period.due for period in periods],
+                    "first": periods[0].start,
+                    "last": periods[-1].due,
                 },
             )
             return [Came(**row) for row in rows.mappings()]
@@ -99,13 +107,16 @@ WHERE datasource = :datasource AND ended_at IS NULL AND NOT EXISTS (
             )
         return new
 
-    def open_counts(self) -> dict[str, int]:
-        """How much is late, missing or too small now, by kind."""
+    def end_others(self, datasources: Sequence[str], *, now: datetime) -> None:
+        """End the events of every datasource but these: nothing is expected there any more."""
         with transaction(self._engine) as connection:
-            rows = connection.execute(
-                sa.text("SELECT kind, count(*) AS events FROM arrival_events WHERE ended_at IS NULL GROUP BY kind")
+            connection.execute(
+                sa.text(
+                    "UPDATE arrival_events SET ended_at = :now "
+                    "WHERE ended_at IS NULL AND NOT datasource = ANY(:datasources)"
+                ),
+                {"now": now, "datasources": list(datasources)},
             )
-            return {row.kind: row.events for row in rows}
 
 
 def _begin(connection: sa.Connection, event: ArrivalEvent, now: datetime) -> bool:

@@ -11,12 +11,13 @@ from alembic.migration import MigrationContext
 from psycopg import sql
 
 from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.postgres_arrivals import ArrivalEvent
 from ingestion_pipeline.adapters.postgres_migrate import alembic_config, migrate
 from ingestion_pipeline.adapters.postgres_tables import metadata
 from ingestion_pipeline_tests.conftest import LedgerDatabase
 from ingestion_pipeline_tests.ledger import World
 
-WALLED = ("organizations", "ingestion_jobs", "job_events", "attempt_jobs")
+WALLED = ("organizations", "ingestion_jobs", "job_events", "attempt_jobs", "arrival_events")
 HIDDEN = ("druid_attempts", "unmatched_objects", "datasources", "dependencies")
 
 
@@ -29,6 +30,7 @@ def mine(postgres: LedgerDatabase) -> Iterator[World]:
     ledger = Ledger(postgres.pipeline_url)
     world = World(postgres, ledger)
     world.freeze(world.taken("a.csv"))
+    note_late(world)
     yield world
     ledger.close()
 
@@ -37,6 +39,7 @@ def mine(postgres: LedgerDatabase) -> Iterator[World]:
 def theirs(mine: World) -> World:
     world = World(mine.database, mine.ledger)
     world.freeze(world.taken("b.csv"))
+    note_late(world)
     return world
 
 
@@ -44,6 +47,11 @@ def theirs(mine: World) -> World:
 def api(postgres: LedgerDatabase) -> Iterator[psycopg.Connection]:
     with psycopg.connect(dsn(postgres.api_url), autocommit=True) as connection:
         yield connection
+
+
+def note_late(world: World) -> None:
+    event = ArrivalEvent(datasource=world.name, organization=world.name, period="2026-03-01", kind="late", details={})
+    world.ledger.arrivals.note(world.name, [event], now=world.now)
 
 
 def seen(connection: psycopg.Connection, table: str) -> set[str]:
