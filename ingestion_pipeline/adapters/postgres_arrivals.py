@@ -30,7 +30,7 @@ class Arrivals:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def came(self, datasource: str, periods: Sequence[Period], *, organizations: Sequence[str]) -> list[Came]:
+    def came(self, datasource: str, periods: Sequence[Period], organizations: Sequence[str]) -> list[Came]:
         """Counts of each period for which anything came.
 
         Args:

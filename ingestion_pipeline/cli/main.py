@@ -21,6 +21,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "jobs": ("jobs",),
     "corrections": ("replay", "undo", "resubmit"),
     "rejected": ("rejected",),
+    "arrivals": ("arrivals",),
+    "doing": ("doing",),
     "query": ("query",),
     "read": ("read",),
     "validate": ("validate",),

@@ -26,7 +26,7 @@ from ingestion_pipeline.defs.metadata import markdown_table
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.expectation import EVERYBODY
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.stages.arrivals import Kind, State, Verdict, judge
+from ingestion_pipeline.stages.arrivals import Kind, State, Verdict, look
 
 ARRIVAL_CHECKS: Mapping[str, str] = {
     Kind.LATE: "Nothing is late: every expected file was there when it was due.",
@@ -52,20 +52,6 @@ class CheckResult:
     severity: dg.AssetCheckSeverity
     description: str
     metadata: Mapping[str, Any]
-
-
-def look(contract: Contract, *, ledger: Ledger, since: datetime | None, moment: datetime) -> list[Verdict]:
-    """A verdict on each period of a datasource; none where nothing is expected.
-
-    Args:
-        since: When its contract was first seen; None: it was not.
-    """
-    expectation = contract.expect
-    if expectation is None or since is None:
-        return []
-    periods = expectation.periods(moment=moment, since=since)
-    came = ledger.arrivals.came(contract.datasource, periods, organizations=expectation.organizations)
-    return judge(expectation, periods, came, moment=moment)
 
 
 def check_result(kind: str, contract: Contract, verdicts: Sequence[Verdict], *, dagster_url: str) -> CheckResult:
@@ -119,7 +105,7 @@ def arrivals_sensor(datasources: Sequence[str]) -> dg.SensorDefinition:
         first_seen = ledger.discovery.first_seen()
         for contract in expecting:
             name = contract.datasource
-            verdicts = look(contract, ledger=ledger, since=first_seen.get(name), moment=moment)
+            verdicts = look(contract, ledger.arrivals.came, since=first_seen.get(name), moment=moment)
             record(ledger, name, verdicts, moment=moment)
             seen[name] = _fingerprint(contract, verdicts)
             if seen[name] != told.get(name):

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion_pipeline.defs.arrivals import ARRIVAL_CHECKS
+from ingestion_pipeline.defs.descriptions import description_of
 from ingestion_pipeline.defs.report_op import CHECKS, report
 from ingestion_pipeline.defs.submit_op import submit
 from ingestion_pipeline.defs.transform_op import transform
@@ -35,7 +36,7 @@ def datasource_asset(contract: Contract) -> dg.AssetsDefinition:
 
     @dg.graph_asset(
         name=name,
-        description=contract.description or f"Files loaded into Druid datasource `{name}`.",
+        description=description_of(contract),
         group_name=GROUP,
         kinds={"druid", "polars", "s3"},
         owners=list(contract.owners),

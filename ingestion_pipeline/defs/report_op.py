@@ -13,11 +13,12 @@ import dagster as dg
 from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.defs.arrivals import ARRIVAL_CHECKS, check_result, look
+from ingestion_pipeline.defs.arrivals import ARRIVAL_CHECKS, check_result
 from ingestion_pipeline.defs.batch import datasource_of, now, partition_days
 from ingestion_pipeline.defs.metadata import rule_counts, rules_table, run_metadata
 from ingestion_pipeline.domain.job import Outcome, Status
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.stages.arrivals import look
 
 CHECKS = {
     "rejected_fraction": "Few rows were rejected.",
@@ -99,7 +100,8 @@ def report(
     # Those that its asset had when the code location was loaded, whatever the contract has become.
     asked = {key.name for key in context.selected_asset_check_keys if key.name in ARRIVAL_CHECKS}
     if asked and contract is not None:
-        verdicts = look(contract, ledger=ledger, since=ledger.discovery.first_seen().get(datasource), moment=now())
+        since = ledger.discovery.first_seen().get(datasource)
+        verdicts = look(contract, ledger.arrivals.came, since=since, moment=now())
         for check in sorted(asked):
             result = check_result(check, contract, verdicts, dagster_url=settings.dagster_url)
             yield dg.AssetCheckResult(

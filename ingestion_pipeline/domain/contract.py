@@ -155,6 +155,16 @@ class RejectPolicy:
     max_fraction: float | None = None
     max_rows: int | None = None
 
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.policy == "reject_file":
+            return "a file with one fails as a whole"
+        limits = [] if self.max_fraction is None else [f"{100 * self.max_fraction:g} %"]
+        limits += [] if self.max_rows is None else [f"{self.max_rows:,} rows"]
+        kept = "kept in quarantine, the good rows load"
+        return f"{kept}; with more than {' or '.join(limits)} the file fails as a whole" if limits else kept
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFormat:

@@ -4,12 +4,13 @@ What belongs here: the judgement, from the calendar (`domain.expectation`) and c
 asking the ledger, and telling anybody.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
 
+from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.expectation import EVERYBODY, Came, Expectation, Period
 
 JUDGED = timedelta(days=14)
@@ -63,6 +64,28 @@ class Verdict:
         if self.state is State.MISSING:
             return (Kind.MISSING,)
         return (Kind.SMALLER_THAN_USUAL,) if self.smaller else ()
+
+
+def look(
+    contract: Contract,
+    came: Callable[[str, Sequence[Period], Sequence[str]], Iterable[Came]],
+    *,
+    since: datetime | None,
+    moment: datetime,
+) -> list[Verdict]:
+    """A verdict on each period of a datasource, oldest first; none where nothing is expected.
+
+    Args:
+        came: Asks the ledger what came, by datasource, periods and organizations.
+        since: When the contract was first seen; None: it was not.
+        moment: Now, aware.
+    """
+    expectation = contract.expect
+    if expectation is None or since is None:
+        return []
+    periods = expectation.periods(moment=moment, since=since)
+    found = came(contract.datasource, periods, expectation.organizations)
+    return judge(expectation, periods, found, moment=moment)
 
 
 def judge(

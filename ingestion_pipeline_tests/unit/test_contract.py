@@ -282,10 +282,19 @@ def test_contracts_shown_in_the_documentation_are_right(page, tmp_path):
     assert load_contract(write(tmp_path, name, text=text)).datasource == name
 
 
+def test_expectations_shown_in_the_documentation_are_right():
+    shown = re.findall(
+        r"expect: \{.*?\}(?=`|$)", (DOCS / "how-to/expect-files.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(shown) >= 6
+    for text in shown:
+        contract_of(**yaml.safe_load(text))
+
+
 def test_the_reference_has_every_key_check_and_rule():
     text = (DOCS / "reference/contract.md").read_text(encoding="utf-8")
     words = set(re.findall(r"`([a-z_]+)`", text))
     assert set(ContractDocument.model_fields) - words == set()
     assert set(CHECKS) - words == set()
-    for part in ("columns", "format", "time", "reject", "druid"):
+    for part in ("columns", "format", "time", "reject", "druid", "expect"):
         assert set(known_keys([part])) - words - {"column", "min", "max", "keep"} == set()
