@@ -88,11 +88,11 @@ def test_owners_tags_and_the_whole_contract_are_on_the_asset_s_page(contracts_di
         assert said in text
 
 
-def test_a_contract_of_thousands_of_columns_has_a_page_that_can_be_read(contracts_dir: Path) -> None:
-    columns = "".join(f"  c{number}: {{type: string}}\n" for number in range(3000))
+def test_a_contract_of_hundreds_of_columns_has_a_page_that_can_be_read(contracts_dir: Path) -> None:
+    columns = "".join(f"  c{number}: {{type: string}}\n" for number in range(300))
     (contracts_dir / "wide.yaml").write_text(CONTRACT.format(name="wide") + columns)
     (spec,) = load().resolve_assets_def("wide").specs
-    assert "… and 2802 more" in (spec.description or "")
+    assert "… and 102 more" in (spec.description or "")
 
 
 def test_sensor_and_schedule_run_without_being_switched_on(contracts_dir: Path) -> None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domain.expectation import EVERYBODY, Came, Expectation, Period
 from ingestion_pipeline.stages.arrivals import JUDGED, Kind, State, Verdict, judge
+from ingestion_pipeline_tests.extent import examples
 from ingestion_pipeline_tests.unit.test_expectation import LONG_AGO, UNDATED, expectation
 
 NOON = datetime(2026, 3, 18, 12, tzinfo=UTC)  # a Wednesday
@@ -151,7 +152,7 @@ def test_what_comes_after_it_was_due_is_taken_for_what_is_late() -> None:
     hours=st.integers(0, 200),
     dated=st.booleans(),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_time_alone_makes_late_missing_and_nothing_else_worse(
     files: list[int], needed: int, hours: int, dated: bool
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from ingestion_pipeline.adapters.contracts import load_contract, load_contracts
 from ingestion_pipeline.domain.contract import Contract

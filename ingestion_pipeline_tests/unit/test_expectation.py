@@ -6,10 +6,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domain.expectation import MOST, WINDOW, Expectation
+from ingestion_pipeline_tests.extent import examples
 from ingestion_pipeline_tests.unit.contracts import contract_of, problems_of
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -139,7 +140,7 @@ def test_nothing_is_expected_that_was_due_before_the_datasource_was_known() -> N
     later=st.integers(0, 3),
     grace=st.sampled_from([None, timedelta(minutes=30), timedelta(days=2)]),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_periods_follow_each_other_without_gap_or_overlap_in_every_zone(
     moment: datetime, zone: str, every: str, clock: time, later: int, grace: timedelta | None
 ) -> None:
