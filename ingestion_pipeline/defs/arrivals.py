@@ -29,9 +29,10 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages.arrivals import Kind, State, Verdict, look
 
 ARRIVAL_CHECKS: Mapping[str, str] = {
-    Kind.LATE: "Nothing is late: every expected file was there when it was due.",
-    Kind.MISSING: "Nothing is missing: what was late has come.",
-    Kind.SMALLER_THAN_USUAL: "No period brought much less than usual.",
+    # Plain text: Dagster sends the names over the wire, and no enum of ours.
+    Kind.LATE.value: "Nothing is late: every expected file was there when it was due.",
+    Kind.MISSING.value: "Nothing is missing: what was late has come.",
+    Kind.SMALLER_THAN_USUAL.value: "No period brought much less than usual.",
 }
 SEVERITIES = {
     Kind.LATE: dg.AssetCheckSeverity.WARN,
@@ -160,7 +161,7 @@ def _evaluations(contract: Contract, verdicts: Sequence[Verdict], *, dagster_url
     return [
         dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(contract.datasource),
-            check_name=str(kind),
+            check_name=kind,
             passed=result.passed,
             severity=result.severity,
             description=result.description,

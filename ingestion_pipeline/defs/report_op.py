@@ -35,7 +35,7 @@ ALLOWED_REJECTED_FRACTION = 0.01
         "result": dg.Out(dg.Nothing),
         **{name: dg.Out(dg.Nothing) for name in CHECKS},
         # Of datasources that expect files.
-        **{str(name): dg.Out(dg.Nothing, is_required=False) for name in ARRIVAL_CHECKS},
+        **{name: dg.Out(dg.Nothing, is_required=False) for name in ARRIVAL_CHECKS},
     },
     description="Record what was loaded, and check it: rejected rows, failed files, expected = counted.",
     tags={"kind": "dagster"},

@@ -162,7 +162,7 @@ def test_a_run_says_its_asset_s_checks_with_its_others(daily: Site) -> None:
     def nothing() -> dict[str, Any]:
         return {"jobs": [], "task_ids": [], "notes": [], "go": []}
 
-    checks = [*report_op.CHECKS, *map(str, ARRIVAL_CHECKS)]
+    checks = [*report_op.CHECKS, *ARRIVAL_CHECKS]
 
     @dg.graph_asset(
         name=daily.name,
