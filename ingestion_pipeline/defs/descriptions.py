@@ -15,6 +15,7 @@ _UNKNOWN = {
     "ignore": "left out, with a warning",
     "fail": "make the file unreadable",
     "rescue": "kept as JSON in {column}",
+    "add": "added, each as a column of text",
 }
 _HISTORY = {"wait": "waits for a backfill", "auto": "is loaded too, behind new files"}
 _DUPLICATES = {"load": "are loaded", "skip": "end as `duplicate`"}
@@ -34,12 +35,13 @@ def _parts(contract: Contract) -> Iterator[str]:
         f"- {inline_code(pattern.pattern)}{f' of {pattern.organization}' if pattern.organization else ''}"
         for pattern in contract.files
     )
+    # Before the columns, which may be many: a long description is cut on the page.
+    yield "**What becomes of it**\n\n" + "\n".join(f"- {policy}" for policy in _policies(contract))
+    if rules := list(_rules(contract)):
+        yield "**Rules of a row**\n\n" + "\n".join(f"- {rule}" for rule in rules)
     yield "**Columns**\n\n" + markdown_table([_column(column) for column in contract.columns[:COLUMNS_SHOWN]])
     if len(contract.columns) > COLUMNS_SHOWN:
         yield f"… and {len(contract.columns) - COLUMNS_SHOWN} more"
-    if rules := list(_rules(contract)):
-        yield "**Rules of a row**\n\n" + "\n".join(f"- {rule}" for rule in rules)
-    yield "**What becomes of it**\n\n" + "\n".join(f"- {policy}" for policy in _policies(contract))
 
 
 def _column(column: Column) -> dict[str, str]:
