@@ -87,6 +87,7 @@ GROUP BY organization, period
             The new ones. One that comes back, as when a file is counted elsewhere, is open again and not new.
         """
         with transaction(self._engine) as connection:
+            # Whoever else is to be told of a new event is told here, in its transaction: once, and none is lost.
             new = [event for event in events if _begin(connection, event, now)]
             connection.execute(
                 sa.text("""

@@ -121,7 +121,7 @@ def arrivals_sensor(datasources: Sequence[str]) -> dg.SensorDefinition:
 
 
 def record(ledger: Ledger, datasource: str, verdicts: Sequence[Verdict], *, moment: datetime) -> None:
-    """Keep what is wrong as events; those that are new are announced."""
+    """Keep what is wrong as events, and tell the log of new ones."""
     events = [
         ArrivalEvent(
             datasource=datasource,
@@ -133,7 +133,6 @@ def record(ledger: Ledger, datasource: str, verdicts: Sequence[Verdict], *, mome
         for verdict in verdicts
         for kind in verdict.findings
     ]
-    # Whoever is to be told, callbacks for one, is told of each of these, once.
     for event in ledger.arrivals.note(datasource, events, now=moment):
         log.warning(
             "arrival", kind=event.kind, datasource=datasource, organization=event.organization, period=event.period
