@@ -114,7 +114,7 @@ def arrivals_sensor(datasources: Sequence[str]) -> dg.SensorDefinition:
         return dg.SensorResult(
             asset_events=reports,
             cursor=json.dumps(seen),
-            skip_reason=f"{len(expecting)} datasources expect files; {len(reports)} checks say something new.",
+            skip_reason=f"Datasources that expect files: {len(expecting)}; checks with news: {len(reports)}.",
         )
 
     return arrivals

@@ -119,7 +119,7 @@ class Figures:
             counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(lacking.items()))
             told.append(f"Expected files: {counts}. `ingestion-pipeline arrivals` shows which.")
         if self.unmatched:
-            told.append(f"{_counted(self.unmatched, 'object')} of the bucket belong to no contract or organization.")
+            told.append(f"{_counted(self.unmatched, 'object')} without a contract or an organization.")
         return told
 
     def _age(self, since: datetime) -> int:
