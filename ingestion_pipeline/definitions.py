@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_pipeline.defs import assets, callbacks, resources, schedules, sensors
+from ingestion_pipeline.defs import arrivals, assets, callbacks, doing, resources, schedules, sensors
 from ingestion_pipeline.logs import configure_logging
 
 
@@ -23,11 +23,16 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         assets=[
             *datasource_assets.values(),
             *(assets.disabled_asset(error) for error in book.broken_datasources.values()),
+            doing.asset,
         ],
         jobs=[*jobs, schedules.sweep],
         sensors=[
             sensors.uploads_sensor(jobs, {name: contract.partition_start for name, contract in book.contracts.items()}),
             callbacks.callbacks,
+            arrivals.arrivals_sensor(
+                [name for name, contract in book.contracts.items() if contract.expect is not None]
+            ),
+            doing.sensor,
         ],
         schedules=[schedules.sweep_schedule],
         resources={

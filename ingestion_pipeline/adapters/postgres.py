@@ -2,8 +2,9 @@
 
 What belongs here: the connection, its errors, and what is shared by the sides. The sides are
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
-`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `jobs` (what people read),
-`callbacks` (who is told what) and `deliveries` (telling it).
+`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `arrivals` (what came of what was
+expected), `figures` (how all of it is doing), `callbacks` (who is told what), `deliveries` (telling it) and `jobs`
+(what people read).
 """
 
 import json
@@ -20,11 +21,13 @@ import sqlalchemy as sa
 from ingestion_pipeline.errors import ConfigurationError, LedgerUnavailable
 
 if TYPE_CHECKING:
+    from ingestion_pipeline.adapters.postgres_arrivals import Arrivals
     from ingestion_pipeline.adapters.postgres_attempts import Attempts
     from ingestion_pipeline.adapters.postgres_callbacks import Callbacks
     from ingestion_pipeline.adapters.postgres_corrections import Corrections
     from ingestion_pipeline.adapters.postgres_deliveries import Deliveries
     from ingestion_pipeline.adapters.postgres_discovery import Discovery
+    from ingestion_pipeline.adapters.postgres_figures import FiguresOfLedger
     from ingestion_pipeline.adapters.postgres_jobs import Jobs
     from ingestion_pipeline.adapters.postgres_queue import Queue
     from ingestion_pipeline.adapters.postgres_work import Work
@@ -92,6 +95,18 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_corrections import Corrections
 
         return Corrections(self.engine)
+
+    @cached_property
+    def arrivals(self) -> "Arrivals":
+        from ingestion_pipeline.adapters.postgres_arrivals import Arrivals
+
+        return Arrivals(self.engine)
+
+    @cached_property
+    def figures(self) -> "FiguresOfLedger":
+        from ingestion_pipeline.adapters.postgres_figures import FiguresOfLedger
+
+        return FiguresOfLedger(self.engine)
 
     @cached_property
     def jobs(self) -> "Jobs":

@@ -151,20 +151,8 @@ UPDATE callback_secrets SET valid_until = least(coalesce(valid_until, :until), :
         Raises:
             ValueError: The data is too much.
         """
-        told = {"organization": organization, "datasource": datasource, **data}
-        require_small(told)
         with transaction(self._engine) as connection:
-            return connection.execute(
-                _ANNOUNCE,
-                {
-                    "organization": organization,
-                    "event": event.value,
-                    "datasource": datasource,
-                    "data": as_json(told),
-                    "key": key,
-                    "now": now,
-                },
-            ).rowcount
+            return announced(connection, organization, event, datasource=datasource, data=data, key=key, now=now)
 
     def begin_test(self, endpoint_id: str, *, key: str, now: datetime, lease_seconds: float) -> Delivery:
         """A delivery of the test event to one endpoint, leased by the caller."""
@@ -284,3 +272,29 @@ def _add_secret(connection: sa.Connection, endpoint_id: str, secret: str, *, now
         ),
         {"endpoint": endpoint_id, "secret": secret, "now": now},
     )
+
+
+def announced(
+    connection: sa.Connection,
+    organization: str,
+    event: Event,
+    *,
+    datasource: str,
+    data: Mapping[str, Any],
+    key: str,
+    now: datetime,
+) -> int:
+    """`Callbacks.announce` in the transaction of what is told."""
+    told = {"organization": organization, "datasource": datasource, **data}
+    require_small(told)
+    return connection.execute(
+        _ANNOUNCE,
+        {
+            "organization": organization,
+            "event": event.value,
+            "datasource": datasource,
+            "data": as_json(told),
+            "key": key,
+            "now": now,
+        },
+    ).rowcount

@@ -13,9 +13,9 @@ from ingestion_pipeline.domain.job import Cause, Job, Lane, Priority, Staged, St
 JOB_COLUMNS = """
     j.job_id, j.organization, j.datasource, j.bucket, j.object_key, j.version_id, j.etag, j.size_bytes,
     j.last_modified, j.partition_day, j.status, j.cause, j.lane, j.priority, j.lease_epoch, j.tries, j.retry_count,
-    j.attempt_id, j.outcome, j.rows_read, j.rows_accepted, j.rows_rejected, j.rows_queryable, j.content_hash,
-    j.created_at, j.parent_job_id, j.replaces_job_id, j.outage_since, j.cancel_requested_at, j.staged, j.result,
-    j.error_message
+    j.attempt_id, j.outcome, j.rows_read, j.rows_accepted, j.rows_rejected, j.rows_filtered, j.rows_queryable,
+    j.content_hash, j.created_at, j.parent_job_id, j.replaces_job_id, j.outage_since, j.cancel_requested_at, j.staged,
+    j.result, j.error_message
 """
 
 
@@ -102,9 +102,9 @@ class Jobs:
             rows = connection.execute(
                 sa.text(f"""
 SELECT job_id::text AS job_id, organization, datasource, object_key, file_name, size_bytes, status, outcome, step,
-       progress_percent, progress, rows_read, rows_accepted, rows_rejected, rows_queryable, lane, priority,
-       partition_day, tries, retry_count, next_try_at, waiting_reason, error_code, error_message, error_retryable,
-       cause, parent_job_id::text AS parent_job_id, replaces_job_id::text AS replaces_job_id,
+       progress_percent, progress, rows_read, rows_accepted, rows_rejected, rows_filtered, rows_queryable, lane,
+       priority, partition_day, tries, retry_count, next_try_at, waiting_reason, error_code, error_message,
+       error_retryable, cause, parent_job_id::text AS parent_job_id, replaces_job_id::text AS replaces_job_id,
        result ->> 'replaced_by' AS replaced_by,
        run_id, attempt_id, created_at, arrived_at, started_at, finished_at, updated_at
 FROM ingestion_jobs WHERE {" AND ".join(conditions)}
@@ -228,6 +228,7 @@ def job_from_row(row: Any) -> Job:
         rows_read=row.rows_read,
         rows_accepted=row.rows_accepted,
         rows_rejected=row.rows_rejected,
+        rows_filtered=row.rows_filtered,
         rows_queryable=row.rows_queryable,
         content_hash=row.content_hash,
         created_at=row.created_at,

@@ -220,6 +220,14 @@ ingestion_jobs = sa.Table(
     sa.Index("ix_ingestion_jobs_key", "bucket", "object_key"),
     sa.Index("ix_ingestion_jobs_latest", "organization", "created_at"),
     sa.Index("ix_ingestion_jobs_run", "run_id"),
+    # What came, and what ended, in some time.
+    sa.Index(
+        "ix_ingestion_jobs_came",
+        "datasource",
+        "last_modified",
+        postgresql_where=sa.text("cause IN ('discovered', 'uploaded') AND arrived_at IS NOT NULL"),
+    ),
+    sa.Index("ix_ingestion_jobs_finished", "finished_at", postgresql_where=sa.text("finished_at IS NOT NULL")),
     sa.Index("ix_ingestion_jobs_parent", "parent_job_id", postgresql_where=sa.text("parent_job_id IS NOT NULL")),
     sa.Index("ix_ingestion_jobs_replaces", "replaces_job_id", postgresql_where=sa.text("replaces_job_id IS NOT NULL")),
     sa.Index(
@@ -411,4 +419,20 @@ callback_tries = sa.Table(
     sa.Column("status", sa.SmallInteger),
     _text("body", ""),
     _text("error", nullable=True),
+)
+
+arrival_events = sa.Table(
+    "arrival_events",
+    metadata,
+    sa.Column("datasource", sa.Text, primary_key=True),
+    # Whose files; `*` where the contract names nobody: of all organizations together.
+    sa.Column("organization", sa.Text, primary_key=True),
+    sa.Column("period", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    _json("details"),
+    _at("created_at", now=True),
+    # It came, or is no longer looked at.
+    _at("ended_at"),
+    sa.CheckConstraint("kind IN ('late', 'missing', 'smaller_than_usual')", name="kind"),
+    sa.Index("ix_arrival_events_open", "datasource", postgresql_where=sa.text("ended_at IS NULL")),
 )

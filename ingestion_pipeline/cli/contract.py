@@ -71,7 +71,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(described, default=str))
         return
-    _print(described)
+    _print(contract, described)
 
 
 @app.command()
@@ -158,12 +158,17 @@ def _described(contract: Contract) -> dict[str, Any]:
         "module": str(contract.module.path) if contract.module else None,
         "time": {"column": contract.time.column, "min": contract.time.min, "max": contract.time.max},
         "segment_granularity": contract.druid.segment_granularity,
-        "reject": {"max_fraction": contract.reject.max_fraction, "max_rows": contract.reject.max_rows},
+        "reject": {
+            "policy": contract.reject.policy,
+            "max_fraction": contract.reject.max_fraction,
+            "max_rows": contract.reject.max_rows,
+        },
+        "expect": contract.expect.sentence if contract.expect else None,
         "druid_dimensions": druid_dimensions(contract),
     }
 
 
-def _print(described: dict[str, Any]) -> None:
+def _print(contract: Contract, described: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -176,6 +181,9 @@ def _print(described: dict[str, Any]) -> None:
     time = described["time"]
     console.print(f"time    {time['column']}, {time['min']:%Y-%m-%d} to {time['max']:%Y-%m-%d}", highlight=False)
     console.print(f"druid   segments by {described['segment_granularity']}", highlight=False)
+    console.print(f"reject  {contract.reject.sentence}", highlight=False)
+    if described["expect"]:
+        console.print(f"expect  {escape(described['expect'])}", highlight=False)
     table = Table("column", "type", "empty", "rules", box=None, header_style="bold")
     for column in described["columns"]:
         computed = f"= {column['expr']}" if column["expr"] else ""

@@ -39,6 +39,7 @@ app = typer.Typer()
 
 _ID_PREFIX = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
 _SHOWN_ERRORS = 10
+_SHOWN_RUNS = 5
 _WIDE = 130
 
 
@@ -235,6 +236,7 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
 
     page = console()
     result = job["result"] or {}
+    earlier = {event["run_id"]: None for event in job["events"] if event["run_id"] not in (None, job["run_id"])}
     page.print(f"[bold]{escape(job['file_name'])}[/]  {status_text(job, exact=True)}")
     facts: list[tuple[str, str]] = [
         ("job", job["job_id"]),
@@ -249,7 +251,8 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
         (
             "rows",
             f"{job['rows_read']:,} read, {job['rows_accepted']:,} accepted, {job['rows_rejected']:,} rejected, "
-            f"{job['rows_queryable']:,} counted in Druid" if job["rows_read"] or job["started_at"] else "",
+            + (f"{job['rows_filtered']:,} filtered, " if job["rows_filtered"] else "")
+            + f"{job['rows_queryable']:,} counted in Druid" if job["rows_read"] or job["started_at"] else "",
         ),
         ("rejected", rejects(family) if job["job_id"] == keeper(family).job_id else ""),
         ("its rows", taken_by(job, family)),
@@ -261,6 +264,7 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
         ("cleaned", job["result_url"] or ""),
         ("Druid task", result.get("druid_task_id") or job["attempt_id"] or ""),
         ("Dagster run", run_url or ""),
+        ("earlier runs", ", ".join(list(earlier)[-_SHOWN_RUNS:])),
         *(("warning", str(warning)) for warning in job["warnings"]),
         ("next", next_step),
     ]  # fmt: skip

@@ -22,6 +22,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "corrections": ("replay", "undo", "resubmit"),
     "rejected": ("rejected",),
     "callbacks": ("callbacks",),
+    "arrivals": ("arrivals",),
+    "doing": ("doing",),
     "query": ("query",),
     "read": ("read",),
     "validate": ("validate",),

@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 
+from ingestion_pipeline.defs.arrivals import ARRIVAL_CHECKS
+from ingestion_pipeline.defs.descriptions import description_of
 from ingestion_pipeline.defs.report_op import CHECKS, report
 from ingestion_pipeline.defs.submit_op import submit
 from ingestion_pipeline.defs.transform_op import transform
@@ -30,10 +32,11 @@ def day_partitions(contract: Contract) -> dg.DailyPartitionsDefinition:
 def datasource_asset(contract: Contract) -> dg.AssetsDefinition:
     """The asset of one datasource: `validate -> transform -> submit -> report`, one partition per day."""
     name = contract.datasource
+    checks = {**CHECKS, **(ARRIVAL_CHECKS if contract.expect is not None else {})}
 
     @dg.graph_asset(
         name=name,
-        description=contract.description or f"Files loaded into Druid datasource `{name}`.",
+        description=description_of(contract),
         group_name=GROUP,
         kinds={"druid", "polars", "s3"},
         owners=list(contract.owners),
@@ -53,13 +56,23 @@ def datasource_asset(contract: Contract) -> dg.AssetsDefinition:
                 ]
             ),
         },
-        check_specs=[dg.AssetCheckSpec(check, asset=name, description=text) for check, text in CHECKS.items()],
+        check_specs=[dg.AssetCheckSpec(check, asset=name, description=text) for check, text in checks.items()],
     )
     def asset() -> dict[str, Any]:
         outputs = report(submit(transform(validate())))
-        return {"result": outputs.result, **{f"{name}_{check}": getattr(outputs, check) for check in CHECKS}}
+        return {"result": outputs.result, **{f"{name}_{check}": getattr(outputs, check) for check in checks}}
 
-    return asset
+    return asset.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=freshness(contract)))
+
+
+def freshness(contract: Contract) -> dg.FreshnessPolicy | None:
+    """Fresh is what was loaded between the last two due moments, or since: Dagster's own word beside the checks."""
+    expectation = contract.expect
+    if expectation is None:
+        return None
+    return dg.FreshnessPolicy.cron(
+        expectation.cron, lower_bound_delta=expectation.shortest(), timezone=expectation.zone
+    )
 
 
 def datasource_job(asset: dg.AssetsDefinition, contract: Contract) -> Any:

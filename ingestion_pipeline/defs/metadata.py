@@ -30,6 +30,7 @@ def run_metadata(
         "rows_read": read,
         "rows_accepted": sum(job.rows_accepted for job in jobs),
         "rows_rejected": rejected,
+        "rows_filtered": sum(job.rows_filtered for job in jobs),
         "rows_queryable": sum(job.rows_queryable for job in jobs),
         "rejected_fraction": round(rejected / read, 6) if read else 0.0,
         "bytes": sum(job.size_bytes for job in jobs),
@@ -99,6 +100,7 @@ def _files_table(jobs: Sequence[Job]) -> str:
             "read": f"{job.rows_read:,}",
             "accepted": f"{job.rows_accepted:,}",
             "rejected": f"{job.rows_rejected:,}",
+            "filtered": f"{job.rows_filtered:,}",
             "in Druid": f"{job.rows_queryable:,}",
             "error": job.error_message or "",
         }
@@ -116,6 +118,11 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| " + " | ".join(_cell(name) for name in names) + " |", "|" + " --- |" * len(names)]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def inline_code(text: str) -> str:
+    """Text as code inside a line; none of it acts as Markdown."""
+    return "`" + " ".join(text.split()).replace("`", "'") + "`"
 
 
 def _cell(value: object) -> str:

@@ -13,9 +13,12 @@ import dagster as dg
 from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.defs.batch import datasource_of, partition_days
+from ingestion_pipeline.defs.arrivals import ARRIVAL_CHECKS, check_result
+from ingestion_pipeline.defs.batch import datasource_of, now, partition_days
 from ingestion_pipeline.defs.metadata import rule_counts, rules_table, run_metadata
 from ingestion_pipeline.domain.job import Outcome, Status
+from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.stages.arrivals import look
 
 CHECKS = {
     "rejected_fraction": "Few rows were rejected.",
@@ -28,7 +31,12 @@ ALLOWED_REJECTED_FRACTION = 0.01
 
 
 @dg.op(
-    out={"result": dg.Out(dg.Nothing), **{name: dg.Out(dg.Nothing) for name in CHECKS}},
+    out={
+        "result": dg.Out(dg.Nothing),
+        **{name: dg.Out(dg.Nothing) for name in CHECKS},
+        # Of datasources that expect files.
+        **{name: dg.Out(dg.Nothing, is_required=False) for name in ARRIVAL_CHECKS},
+    },
     description="Record what was loaded, and check it: rejected rows, failed files, expected = counted.",
     tags={"kind": "dagster"},
 )
@@ -38,6 +46,7 @@ def report(
     ledger: dg.ResourceParam[Ledger],
     bucket: dg.ResourceParam[ObjectStore],
     contracts: dg.ResourceParam[ContractDirectory],
+    settings: dg.ResourceParam[Settings],
 ) -> Generator[dg.Output[Any] | dg.AssetCheckResult, None, None]:
     datasource = datasource_of(context)
     jobs = ledger.jobs.rows_of(batch["jobs"])
@@ -88,6 +97,20 @@ def report(
         description=f"{expected:,} rows were to be loaded and {queryable:,} were counted in Druid.",
         metadata={"rows_expected": expected, "rows_queryable": queryable},
     )
+    # Those that its asset had when the code location was loaded, whatever the contract has become.
+    asked = {key.name for key in context.selected_asset_check_keys if key.name in ARRIVAL_CHECKS}
+    if asked and contract is not None:
+        since = ledger.discovery.first_seen().get(datasource)
+        verdicts = look(contract, ledger.arrivals.came, since=since, moment=now())
+        for check in sorted(asked):
+            result = check_result(check, contract, verdicts, dagster_url=settings.dagster_url)
+            yield dg.AssetCheckResult(
+                check_name=check,
+                passed=result.passed,
+                severity=result.severity,
+                description=result.description,
+                metadata=result.metadata,
+            )
 
 
 def _most(counts: Counter[tuple[str, str]]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingestion_pipeline.domain.contract_patterns import FilePattern
+from ingestion_pipeline.domain.expectation import Expectation
 from ingestion_pipeline.errors import ContractError
 
 ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime", "decimal"]
@@ -154,6 +155,16 @@ class RejectPolicy:
     max_fraction: float | None = None
     max_rows: int | None = None
 
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.policy == "reject_file":
+            return "a file with one fails as a whole"
+        limits = [] if self.max_fraction is None else [f"{100 * self.max_fraction:g} %"]
+        limits += [] if self.max_rows is None else [f"{self.max_rows:,} rows"]
+        kept = "kept in quarantine, the good rows load"
+        return f"{kept}; with more than {' or '.join(limits)} the file fails as a whole" if limits else kept
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFormat:
@@ -203,6 +214,7 @@ class Contract:
         unknown_columns: What becomes of columns of a file that the contract does not name: they are left out, the file
             fails, they are kept together as JSON in `rescued_column`, the last of the columns (else None), or each is
             added as a column of text (`with_added`).
+        expect: Which files are to come when; None: whatever comes.
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
         filter: An SQL condition; rows where it is false are left out before they are judged. None: no such rule.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
@@ -221,6 +233,7 @@ class Contract:
     module: ModuleSource | None = None
     live_from: datetime | None = None
     history: History = "wait"
+    expect: Expectation | None = None
     duplicates: Duplicates = "load"
     unknown_columns: UnknownColumns = "ignore"
     rescued_column: str | None = None

@@ -36,6 +36,7 @@ from ingestion_pipeline.domain.contract import (
 from ingestion_pipeline.domain.contract_arguments import aware
 from ingestion_pipeline.domain.contract_checks import CHECKS
 from ingestion_pipeline.domain.contract_columns import ColumnDocument, StrictDocument, read_columns
+from ingestion_pipeline.domain.contract_expect import ExpectDocument, read_expect
 from ingestion_pipeline.domain.contract_names import alike
 from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
@@ -49,6 +50,26 @@ _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", ma
 _Moment = Annotated[datetime, AfterValidator(aware)]
 
 _Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
+
+
+# As Dagster takes them: one that it refuses would take every datasource off its pages.
+_OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+_TAG = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
+_TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+
+
+def _owner(text: str) -> str:
+    if not _OWNER.fullmatch(text):
+        raise ValueError(f"'{text}' is neither an e-mail address nor a team as in team:sales")
+    return text
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    for name, value in tags.items():
+        for text, form in ((name, _TAG), (value, _TAG_VALUE)):
+            if not form.fullmatch(text):
+                raise ValueError(f"'{text}' is no tag: up to 63 letters, digits and _ . - make one")
+    return tags
 
 
 class _File(StrictDocument):
@@ -97,11 +118,12 @@ class ContractDocument(StrictDocument):
 
     datasource: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=80)]
     description: str = ""
-    owners: list[str] = Field(default_factory=list)
-    tags: dict[str, str] = Field(default_factory=dict)
+    owners: list[Annotated[str, AfterValidator(_owner)]] = Field(default_factory=list)
+    tags: Annotated[dict[str, str], AfterValidator(_tags)] = Field(default_factory=dict)
     files: list[_File] = Field(default_factory=list)
     live_from: _Moment | None = None
     history: History = "wait"
+    expect: ExpectDocument | None = None
     duplicates: Duplicates = "load"
     partition_start: date
     module: Annotated[str, StringConstraints(pattern=MODULE_PATTERN)] | None = None
@@ -142,6 +164,10 @@ def read_document(
         )
     if rescued is not None:
         columns += (text_column(rescued, rescued),)
+    files = (
+        FilePattern.for_uploads(document.datasource),
+        *(FilePattern(pattern=file.pattern, organization=file.organization) for file in document.files),
+    )
     contract = Contract(
         datasource=document.datasource,
         version=version,
@@ -150,12 +176,10 @@ def read_document(
         description=document.description.strip(),
         owners=tuple(document.owners),
         tags=document.tags,
-        files=(
-            FilePattern.for_uploads(document.datasource),
-            *(FilePattern(pattern=file.pattern, organization=file.organization) for file in document.files),
-        ),
+        files=files,
         live_from=document.live_from,
         history=document.history,
+        expect=None if document.expect is None else read_expect(document.expect, files, problems),
         duplicates=document.duplicates,
         partition_start=document.partition_start,
         columns=columns,
@@ -234,6 +258,7 @@ def known_keys(location: list[str]) -> list[str]:
         "druid": _Druid,
         "reject": _Reject,
         "format": _Format,
+        "expect": ExpectDocument,
     }
     if location:
         model = children.get(location[0], ContractDocument)

@@ -159,6 +159,7 @@ class Job:
     rows_read: int
     rows_accepted: int
     rows_rejected: int
+    rows_filtered: int = 0
     rows_queryable: int
     content_hash: str | None
     created_at: datetime

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._serdes import serialize_value
 
 from ingestion_pipeline.defs import resources
 from ingestion_pipeline_tests.defs.conftest import CONTRACT
@@ -48,11 +50,61 @@ def test_every_contract_becomes_an_asset_with_checks_a_job_and_daily_partitions(
         assert job.executor_def is dg.in_process_executor
 
 
-def test_sensors_and_schedule_run_without_being_switched_on(contracts_dir: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`")  # Dagster's own, in its snapshot
+@pytest.mark.parametrize(
+    "expect",
+    [
+        '{every: day, by: "07:00", zone: Europe/Berlin}',
+        '{every: weekday, by: "23:30 next day", zone: America/New_York}',
+        '{every: hour, by: ":59", zone: Australia/Lord_Howe}',
+        '{every: "*/7 * * * *"}',
+        '{every: "0 6 L * *"}',
+        '{every: "0 6,7 1 1 *"}',
+        '{every: "0 6 29 FEB *"}',
+        '{every: "30 2 * * MON-FRI", zone: Europe/Berlin}',
+    ],
+)
+def test_what_a_contract_expects_becomes_checks_and_freshness(contracts_dir: Path, expect: str) -> None:
+    (contracts_dir / "orders.yaml").write_text(CONTRACT.format(name="orders") + f"expect: {expect}\n")
+    defs = load()
+    dg.Definitions.validate_loadable(defs)
+    asset = defs.resolve_assets_def("orders")
+    assert {"late", "missing", "smaller_than_usual"} < {key.name for key in asset.check_keys}
+    # As the code server sends them to the web server.
+    assert serialize_value(RepositorySnap.from_def(defs.get_repository_def()))
+    (spec,) = asset.specs
+    assert isinstance(spec.freshness_policy, dg.FreshnessPolicy)
+
+
+def test_owners_tags_and_the_whole_contract_are_on_the_asset_s_page(contracts_dir: Path) -> None:
+    (contracts_dir / "orders.yaml").write_text(
+        CONTRACT.format(name="orders")
+        + "description: Orders of the web shops.\n"
+        + 'owners: [jane.doe@example.com, "team:sales and more"]\n'
+        + "tags: {domain: sales, cost-center/region: eu.1}\n"
+        + "reject: {max_fraction: 0.2}\nunique: [n]\nfilter: n > 0\n"
+        + "checks: [{name: odd, expr: n % 2 = 1}]\n"
+    )
+    (spec,) = load().resolve_assets_def("orders").specs
+    assert list(spec.owners) == ["jane.doe@example.com", "team:sales and more"]
+    assert spec.tags.items() >= {"domain": "sales", "cost-center/region": "eu.1"}.items()
+    text = spec.description or ""
+    for said in ("Orders of the web shops.", "uploads/", "datetime", "n % 2 = 1", "unique", "n > 0", "more than 20 %"):
+        assert said in text
+
+
+def test_a_contract_of_hundreds_of_columns_has_a_page_that_can_be_read(contracts_dir: Path) -> None:
+    columns = "".join(f"  c{number}: {{type: string}}\n" for number in range(210))
+    (contracts_dir / "wide.yaml").write_text(CONTRACT.format(name="wide") + columns)
+    (spec,) = load().resolve_assets_def("wide").specs
+    assert "… and 12 more" in (spec.description or "")
+
+
+def test_sensor_and_schedule_run_without_being_switched_on(contracts_dir: Path) -> None:
     (contracts_dir / "orders.yaml").write_text(CONTRACT.format(name="orders"))
     defs = load()
-    for name in ("uploads", "callbacks"):
-        assert defs.resolve_sensor_def(name).default_status is dg.DefaultSensorStatus.RUNNING
+    for sensor in ("uploads", "arrivals", "callbacks", "doing"):
+        assert defs.resolve_sensor_def(sensor).default_status is dg.DefaultSensorStatus.RUNNING
     schedule = defs.resolve_schedule_def("sweep_schedule")
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 

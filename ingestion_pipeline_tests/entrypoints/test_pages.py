@@ -109,6 +109,24 @@ def test_the_checks_page_names_every_check(page: Page, system: System, loaded: L
     )
 
 
+def test_the_asset_page_tells_the_contract_in_words(page: Page, system: System) -> None:
+    shows(
+        page,
+        system,
+        "/assets/flights?view=overview",
+        "uploads/{organization}/flights/{date}/{job_id}/{name}",
+        "must be one of EWR, JFK, LGA",
+        "leaves_its_origin",
+        "kept in quarantine, the good rows load",
+    )
+
+
+def test_the_asset_of_doing_shows_what_waits_and_what_ended(page: Page, system: System, loaded: Loaded) -> None:
+    path = "/assets/how_is_ingestion_doing?view=overview"
+    shows(page, system, path, "waiting_files", "oldest_waiting_seconds", "rows_last_hour", "failed_fraction_last_day")
+    shows(page, system, path, "summary", "operations", "ingestion-pipeline doing")
+
+
 def test_the_launchpad_offers_the_keys_of_validate(page: Page, system: System) -> None:
     path = f"{LOCATION}/jobs/ingest_flights/playground"
     shows(page, system, path, "ingest_flights", "validate:", "keys: []", "No errors", "Launch Run")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.postgres_arrivals import ArrivalEvent
 from ingestion_pipeline.domain.callback import Answer, DeliveryState, Event
 from ingestion_pipeline.domain.callback_signature import secret_of
 from ingestion_pipeline.domain.job import Outcome
@@ -440,3 +442,23 @@ def test_a_test_delivery_is_leased_by_who_made_it_and_is_not_sent_again_with_the
     outbox.record(begun, Answer(status=410))
     outbox.world.ledger.callbacks.enable(endpoint)
     assert outbox.world.ledger.callbacks.redeliver(endpoint, now=outbox.now) == 0
+
+
+def test_what_is_late_is_told_once_to_its_organization_and_what_all_send_together_to_nobody(outbox: Outbox) -> None:
+    world = outbox.world
+    endpoint = outbox.endpoint()
+    late = ArrivalEvent(
+        datasource=world.name, organization=world.name, period="2026-03-01", kind="late", details={"files": 0}
+    )
+    together = replace(late, organization="*")
+    for _ in range(2):
+        world.ledger.arrivals.note(world.name, [late, together], now=outbox.now)
+    delivery = outbox.taken(endpoint)
+    assert delivery.event == "datasource.late"
+    assert delivery.data == {
+        "organization": world.name,
+        "datasource": world.name,
+        "period": "2026-03-01",
+        "files": 0,
+    }
+    assert outbox.take(endpoint) is None

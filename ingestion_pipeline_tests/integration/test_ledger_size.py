@@ -5,7 +5,7 @@ machine makes long, and the answers.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.domain.expectation import Period
 from ingestion_pipeline_tests.conftest import LedgerDatabase
 from ingestion_pipeline_tests.ledger import DAY, START, World
 
@@ -38,6 +39,14 @@ SELECT 'b', 'k' || n, 'e', 1, now(), 'r', 'm', 'now', now(), now() FROM generate
 ANALYZE;
 """
 
+DATED = [
+    Period(name=f"{day}", start=START, due=START, missing=START, day=day) for day in (DAY, DAY + timedelta(days=1))
+]
+UNDATED = [
+    Period(name=f"{hour}", start=START + hour, due=START + hour + timedelta(hours=1), missing=START, day=None)
+    for hour in (timedelta(), timedelta(hours=1))
+]
+
 QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
     "what waits": lambda ledger: ledger.queue.candidates(
         datasources=dict.fromkeys(DATASOURCES, date.min), now=START, per_organization=500
@@ -52,6 +61,10 @@ QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
     "who is due": lambda ledger: ledger.queue.postpone_due(until=START + timedelta(minutes=1), now=START),
     "whether Druid was there": lambda ledger: ledger.queue.note_dependency("druid", None, now=START),
     "whether runs have work": lambda ledger: ledger.queue.work_left(["r1"]),
+    "what waits and what ended": lambda ledger: ledger.figures.now(datetime.now(UTC) + timedelta(days=2)),
+    "what came for two days": lambda ledger: ledger.arrivals.came("d5", DATED, organizations=[]),
+    "what came in two hours": lambda ledger: ledger.arrivals.came("d0", UNDATED, organizations=["big"]),
+    "what is late": lambda ledger: ledger.arrivals.note("d0", [], now=START),
     "which unmatched objects to look at": lambda ledger: ledger.discovery.unmatched_to_look_at(
         "b", routing_version="now", limit=1000
     ),

@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from psycopg import sql
 
 from ingestion_pipeline.adapters.postgres import Ledger
+from ingestion_pipeline.adapters.postgres_arrivals import ArrivalEvent
 from ingestion_pipeline.adapters.postgres_migrate import alembic_config, migrate
 from ingestion_pipeline.adapters.postgres_tables import metadata
 from ingestion_pipeline.domain.callback import Answer
@@ -23,6 +24,7 @@ WALLED = (
     "ingestion_jobs",
     "job_events",
     "attempt_jobs",
+    "arrival_events",
     "callback_endpoints",
     "callback_deliveries",
     "callback_tries",
@@ -47,6 +49,7 @@ def mine(postgres: LedgerDatabase) -> Iterator[World]:
     world = World(postgres, ledger)
     call_back(world)
     world.freeze(world.taken("a.csv"))
+    note_late(world)
     yield world
     ledger.close()
 
@@ -56,6 +59,7 @@ def theirs(mine: World) -> World:
     world = World(mine.database, mine.ledger)
     call_back(world)
     world.freeze(world.taken("b.csv"))
+    note_late(world)
     return world
 
 
@@ -63,6 +67,11 @@ def theirs(mine: World) -> World:
 def api(postgres: LedgerDatabase) -> Iterator[psycopg.Connection]:
     with psycopg.connect(dsn(postgres.api_url), autocommit=True) as connection:
         yield connection
+
+
+def note_late(world: World) -> None:
+    event = ArrivalEvent(datasource=world.name, organization=world.name, period="2026-03-01", kind="late", details={})
+    world.ledger.arrivals.note(world.name, [event], now=world.now)
 
 
 def seen(connection: psycopg.Connection, table: str) -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from ingestion_pipeline.adapters.contracts import load_contract, load_contracts
 from ingestion_pipeline.domain.contract import Contract
@@ -89,6 +90,9 @@ def test_a_broken_contract_disables_itself_alone(tmp_path):
         ("columns:", "columns: [", 8, "", "YAML"),
         ("2020-01-01", "2024-02-30", 2, "partition_start", "day is out of range"),
         ("2020-01-01", "!!timestamp soon", 2, "partition_start", "'soon'"),
+        ("2020-01-01\n", "2020-01-01\nowners: [Jane Doe]\n", 3, "owners.0", "team:sales"),
+        ("2020-01-01\n", "2020-01-01\ntags: {domain: web shop}\n", 3, "tags", "'web shop' is no tag"),
+        ("2020-01-01\n", "2020-01-01\nexpect: {every: dya}\n", 3, "expect.every", "day"),
         ("2020-01-01\n", "2020-01-01\nlive_from: 0001-01-01T00:00:00+01:00\n", 3, "live_from", "years 1 to 9999"),
         ("in_range: [1, 9]", "in_range: [1, !!int '']", 8, "columns.n.checks.in_range.1", "no int"),
         ("type: integer", "type: integer, nullable: !!bool maybe", 8, "columns.n.nullable", "'maybe'"),
@@ -279,10 +283,19 @@ def test_contracts_shown_in_the_documentation_are_right(page, tmp_path):
     assert load_contract(write(tmp_path, name, text=text)).datasource == name
 
 
+def test_expectations_shown_in_the_documentation_are_right():
+    shown = re.findall(
+        r"expect: \{.*?\}(?=`|$)", (DOCS / "how-to/expect-files.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(shown) >= 6
+    for text in shown:
+        contract_of(**yaml.safe_load(text))
+
+
 def test_the_reference_has_every_key_check_and_rule():
     text = (DOCS / "reference/contract.md").read_text(encoding="utf-8")
     words = set(re.findall(r"`([a-z_]+)`", text))
     assert set(ContractDocument.model_fields) - words == set()
     assert set(CHECKS) - words == set()
-    for part in ("columns", "format", "time", "reject", "druid"):
+    for part in ("columns", "format", "time", "reject", "druid", "expect"):
         assert set(known_keys([part])) - words - {"column", "min", "max", "keep"} == set()
