@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_pipeline.defs import assets, resources, schedules, sensors
+from ingestion_pipeline.defs import assets, resources, schedules, sensors, upkeep
 from ingestion_pipeline.logs import configure_logging
 
 
@@ -24,11 +24,11 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             *datasource_assets.values(),
             *(assets.disabled_asset(error) for error in book.broken_datasources.values()),
         ],
-        jobs=[*jobs, schedules.sweep],
+        jobs=[*jobs, schedules.sweep, *upkeep.JOBS],
         sensors=[
             sensors.uploads_sensor(jobs, {name: contract.partition_start for name, contract in book.contracts.items()})
         ],
-        schedules=[schedules.sweep_schedule],
+        schedules=[schedules.sweep_schedule, *upkeep.daily_schedules(resources.settings())],
         resources={
             "settings": resources.SettingsResource(),
             "ledger": resources.LedgerResource(),

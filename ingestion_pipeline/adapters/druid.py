@@ -207,6 +207,13 @@ class Druid:
         percent = read(doing, response).get(datasource)
         return float(percent) if isinstance(percent, int | float) else None
 
+    def load_rules(self, datasource: str) -> list[dict[str, Any]]:
+        """The rules by which segments are loaded and dropped: the datasource's, then the cluster's."""
+        doing, name = f"tell the load rules of {datasource}", quote(datasource, safe="")
+        url = f"{self._coordinator}/druid/coordinator/v1/rules/{name}"
+        rules: list[dict[str, Any]] = read(doing, self._http.send(doing, "GET", url, params={"full": "true"}), list)
+        return rules
+
     def count_by_job(self, datasource: str, job_ids: Sequence[str], interval: Interval) -> dict[str, int]:
         """Rows per job, as a person asking by SQL would count them: no cache, `start <= __time < end`.
 

@@ -2,7 +2,8 @@
 
 What belongs here: the connection, its errors, and what is shared by the sides. The sides are
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
-`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out) and `jobs` (what people read).
+`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `upkeep` (what schedules look after)
+and `jobs` (what people read).
 """
 
 import json
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_discovery import Discovery
     from ingestion_pipeline.adapters.postgres_jobs import Jobs
     from ingestion_pipeline.adapters.postgres_queue import Queue
+    from ingestion_pipeline.adapters.postgres_upkeep import Upkeep
     from ingestion_pipeline.adapters.postgres_work import Work
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -83,6 +85,12 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_attempts import Attempts
 
         return Attempts(self.engine)
+
+    @cached_property
+    def upkeep(self) -> "Upkeep":
+        from ingestion_pipeline.adapters.postgres_upkeep import Upkeep
+
+        return Upkeep(self.engine)
 
     @cached_property
     def corrections(self) -> "Corrections":

@@ -1,0 +1,241 @@
+"""Upkeep in the ledger: what retention may take away, which jobs are to be counted again, where walks go on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ingestion_pipeline.adapters.postgres import as_json, transaction
+from ingestion_pipeline.adapters.postgres_corrections import HOLDS_ROWS
+from ingestion_pipeline.adapters.postgres_jobs import JOB_COLUMNS, job_from_row
+from ingestion_pipeline.domain.interval import Interval
+from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Job
+from ingestion_pipeline.domain.reconciliation import Held
+
+_OPEN = "state IN ('saved', 'submitted', 'succeeded', 'failed')"
+
+# A bounded piece of the walk over ended jobs; of it, those that nothing refers to and that refer to no rows in Druid:
+# the ledger must go on telling whose place a job took, and what was corrected.
+_SPENT = sa.text(f"""
+WITH piece AS (
+    SELECT job_id, finished_at FROM ingestion_jobs
+    WHERE finished_at < :before AND outcome NOT IN ('loaded', 'loaded_with_rejects')
+      AND (finished_at, job_id) > (CAST(:at AS timestamptz), CAST(:id AS uuid))
+    ORDER BY finished_at, job_id LIMIT :limit
+)
+SELECT {JOB_COLUMNS}, piece.finished_at,
+       NOT {HOLDS_ROWS}
+       AND NOT EXISTS (SELECT FROM ingestion_jobs c WHERE c.parent_job_id = j.job_id)
+       AND NOT EXISTS (SELECT FROM ingestion_jobs c WHERE c.replaces_job_id = j.job_id)
+       AND NOT EXISTS (
+           SELECT FROM ingestion_jobs j2 WHERE j2.job_id IN (j.parent_job_id, j.replaces_job_id)
+             AND j2.outcome IN ('loaded', 'loaded_with_rejects', 'unproved', 'duplicated'))
+       AND NOT EXISTS (SELECT FROM job_events e WHERE e.job_id = j.job_id AND e.created_at >= :before)
+       AND NOT EXISTS (SELECT FROM attempt_jobs m JOIN druid_attempts a USING (attempt_id)
+                       WHERE m.job_id = j.job_id AND (a.{_OPEN} OR a.finished_at >= :before)) AS spent
+FROM piece JOIN ingestion_jobs j USING (job_id)
+ORDER BY piece.finished_at, piece.job_id
+""")
+
+_TO_COUNT = sa.text("""
+WITH piece AS (
+    SELECT job_id FROM ingestion_jobs
+    WHERE outcome IN ('loaded', 'loaded_with_rejects', 'replaced', 'undone') AND verified_at < :before
+    ORDER BY verified_at LIMIT :limit
+)
+SELECT j.job_id, j.datasource, j.outcome, j.rows_queryable,
+       coalesce(array_agg(DISTINCT i.interval) FILTER (WHERE i.interval IS NOT NULL), '{}') AS intervals
+FROM piece JOIN ingestion_jobs j USING (job_id)
+LEFT JOIN attempt_jobs m USING (job_id) LEFT JOIN druid_attempts a ON a.attempt_id = m.attempt_id
+LEFT JOIN LATERAL jsonb_array_elements_text(a.intervals) AS i(interval) ON true
+GROUP BY j.job_id
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldJobs:
+    """A piece of the walk over ended jobs.
+
+    Attributes:
+        spent: Those that nothing in the ledger needs any more.
+        position: Where the next piece begins; "" at the end.
+    """
+
+    seen: int
+    spent: Sequence[Job]
+    position: str
+
+
+class Upkeep:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    # Walks that are done in pieces
+
+    def position(self, name: str) -> str:
+        """Where the walk of that name goes on; "" at its beginning."""
+        with transaction(self._engine) as connection:
+            found = connection.execute(sa.text("SELECT position FROM upkeep WHERE name = :name"), {"name": name})
+            return str(found.scalar_one_or_none() or "")
+
+    def note_position(self, name: str, position: str, *, now: datetime) -> None:
+        with transaction(self._engine) as connection:
+            connection.execute(
+                sa.text("""
+INSERT INTO upkeep (name, position, updated_at) VALUES (:name, :position, :now)
+ON CONFLICT (name) DO UPDATE SET position = EXCLUDED.position, updated_at = EXCLUDED.updated_at
+"""),
+                {"name": name, "position": position, "now": now},
+            )
+
+    # Retention
+
+    def endings(self, job_ids: Sequence[str]) -> dict[str, tuple[datetime | None, bool, str | None]]:
+        """Of the jobs that exist: when they ended, whether an attempt that holds them is open, their quarantine."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text(f"""
+SELECT j.job_id, j.finished_at, j.quarantine_url,
+       EXISTS (SELECT FROM attempt_jobs m JOIN druid_attempts a USING (attempt_id)
+               WHERE m.job_id = j.job_id AND a.{_OPEN}) AS is_open
+FROM ingestion_jobs j WHERE j.job_id = ANY(CAST(:ids AS uuid[]))
+"""),
+                {"ids": list(job_ids)},
+            )
+            return {str(row.job_id): (row.finished_at, row.is_open, row.quarantine_url) for row in rows}
+
+    def old_jobs(self, *, before: datetime, after: str, limit: int) -> OldJobs:
+        """The next jobs that ended before a moment and have no rows in Druid, at most `limit`, oldest first.
+
+        Args:
+            after: The `position` of an earlier call.
+        """
+        at, _, job_id = after.partition(" ")
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                _SPENT,
+                {
+                    "before": before,
+                    "at": at or "-infinity",
+                    "id": job_id or "00000000-0000-0000-0000-000000000000",
+                    "limit": limit,
+                },
+            ).all()
+        return OldJobs(
+            seen=len(rows),
+            spent=[job_from_row(row) for row in rows if row.spent],
+            position=f"{rows[-1].finished_at.isoformat()} {rows[-1].job_id}" if len(rows) == limit else "",
+        )
+
+    def delete_jobs(self, job_ids: Sequence[str]) -> int:
+        """Delete jobs with their events and attempts; the database refuses those that are not old or not spent."""
+        parameters = {"ids": list(job_ids)}
+        mine = "job_id = ANY(CAST(:ids AS uuid[]))"
+        with transaction(self._engine) as connection:
+            attempts = connection.execute(
+                sa.text(f"DELETE FROM attempt_jobs WHERE {mine} RETURNING attempt_id"), parameters
+            ).scalars()
+            attempt_ids = sorted(set(attempts))
+            connection.execute(sa.text(f"DELETE FROM job_events WHERE {mine}"), parameters)
+            deleted = connection.execute(sa.text(f"DELETE FROM ingestion_jobs WHERE {mine}"), parameters).rowcount
+            connection.execute(
+                sa.text("""
+DELETE FROM druid_attempts a WHERE a.attempt_id = ANY(:attempts)
+  AND NOT EXISTS (SELECT FROM attempt_jobs m WHERE m.attempt_id = a.attempt_id)
+"""),
+                {"attempts": attempt_ids},
+            )
+            return deleted
+
+    def delete_events(self, organization: str, *, before: datetime, limit: int, dry_run: bool = False) -> int:
+        """Delete old events of jobs that ended long ago; the jobs themselves stay."""
+        old = """
+SELECT e.job_id, e.seq FROM job_events e JOIN ingestion_jobs j USING (job_id)
+WHERE e.organization = :organization AND e.created_at < :before AND j.finished_at < :before
+ORDER BY e.created_at LIMIT :limit
+"""
+        parameters = {"organization": organization, "before": before, "limit": limit}
+        with transaction(self._engine) as connection:
+            if dry_run:
+                return int(connection.execute(sa.text(f"SELECT count(*) FROM ({old}) AS o"), parameters).scalar_one())
+            return connection.execute(
+                sa.text(f"DELETE FROM job_events WHERE (job_id, seq) IN ({old})"), parameters
+            ).rowcount
+
+    def strip_attempts(self, *, before: datetime, limit: int, dry_run: bool = False) -> int:
+        """Empty the specs of attempts that were judged long ago; where their rows lie is kept."""
+        old = """
+SELECT attempt_id FROM druid_attempts
+WHERE state IN ('proved', 'absent', 'unproved') AND spec <> '{}' AND finished_at < :before
+ORDER BY finished_at LIMIT :limit
+"""
+        parameters = {"before": before, "limit": limit}
+        with transaction(self._engine) as connection:
+            if dry_run:
+                return int(connection.execute(sa.text(f"SELECT count(*) FROM ({old}) AS o"), parameters).scalar_one())
+            return connection.execute(
+                sa.text(f"UPDATE druid_attempts SET spec = '{{}}', rows_before = '{{}}' WHERE attempt_id IN ({old})"),
+                parameters,
+            ).rowcount
+
+    def runs_at_work(self, run_ids: Sequence[str]) -> set[str]:
+        """Of these runs, those that a job names which is not over."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text(
+                    "SELECT DISTINCT run_id FROM ingestion_jobs WHERE run_id = ANY(:ids) "
+                    "AND status IN ('pending', 'processing', 'retrying')"
+                ),
+                {"ids": list(run_ids)},
+            )
+            return set(rows.scalars())
+
+    # Reconciliation
+
+    def to_count(self, *, before: datetime, limit: int) -> list[Held]:
+        """Jobs whose rows were last counted before a moment, the longest ago first."""
+        with transaction(self._engine) as connection:
+            return [
+                Held(
+                    job_id=str(row.job_id),
+                    datasource=row.datasource,
+                    expected=row.rows_queryable if row.outcome in LOADED_OUTCOMES else 0,
+                    intervals=tuple(sorted(Interval.parse(text) for text in row.intervals)),
+                )
+                for row in connection.execute(_TO_COUNT, {"before": before, "limit": limit})
+            ]
+
+    def counted(self, job_ids: Sequence[str], *, now: datetime) -> None:
+        """Remember that these jobs' rows are as they should be."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                sa.text("UPDATE ingestion_jobs SET verified_at = :now WHERE job_id = ANY(CAST(:ids AS uuid[]))"),
+                {"ids": list(job_ids), "now": now},
+            )
+
+    def expected_now(self, job_ids: Sequence[str]) -> Mapping[str, int]:
+        """Rows that each is to have; those that an open replace is about are left out: their rows are on the move."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text(f"""
+SELECT j.job_id, j.outcome, j.rows_queryable FROM ingestion_jobs j
+WHERE j.job_id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (
+    SELECT FROM druid_attempts a
+    WHERE a.datasource = j.datasource AND a.kind = 'replace' AND a.{_OPEN} AND jsonb_exists(a.removes, j.job_id::text))
+"""),
+                {"ids": list(job_ids)},
+            )
+            return {str(row.job_id): row.rows_queryable if row.outcome in LOADED_OUTCOMES else 0 for row in rows}
+
+    def note_warning(self, job_id: str, *, mark: str, text: str) -> None:
+        """Write a warning on a job, in place of an earlier one that begins with the same mark."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs SET warnings = CAST(:new AS jsonb) || coalesce(
+    (SELECT jsonb_agg(w) FROM jsonb_array_elements(warnings) AS w WHERE NOT starts_with(w #>> '{}', :mark)), '[]')
+WHERE job_id = CAST(:id AS uuid)
+"""),
+                {"id": job_id, "mark": mark, "new": as_json([text])},
+            )
