@@ -14,6 +14,7 @@ def target_around(ledger: Ledger, job: Job) -> Target:
         successor=_successor(ledger, job),
         predecessor_taken_by=_successor(ledger, replaced) if replaced else None,
         open_change=_one(ledger, ledger.corrections.open_changes([job.job_id]).get(job.job_id)),
+        upload_deleted=ledger.upkeep.source_of(job).deleted,
     )
 
 

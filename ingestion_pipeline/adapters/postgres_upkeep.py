@@ -12,6 +12,7 @@ from ingestion_pipeline.adapters.postgres_jobs import JOB_COLUMNS, job_from_row
 from ingestion_pipeline.domain.interval import Interval
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Job
 from ingestion_pipeline.domain.reconciliation import Held
+from ingestion_pipeline.domain.upload import Source, StoredObject
 
 _OPEN = "state IN ('saved', 'submitted', 'succeeded', 'failed')"
 
@@ -42,6 +43,7 @@ _TO_COUNT = sa.text("""
 WITH piece AS (
     SELECT job_id FROM ingestion_jobs
     WHERE outcome IN ('loaded', 'loaded_with_rejects', 'replaced', 'undone') AND verified_at < :before
+      AND (CAST(:datasource AS text) IS NULL OR datasource = :datasource)
     ORDER BY verified_at LIMIT :limit
 )
 SELECT j.job_id, j.datasource, j.outcome, j.rows_queryable,
@@ -193,7 +195,7 @@ ORDER BY finished_at LIMIT :limit
 
     # Reconciliation
 
-    def to_count(self, *, before: datetime, limit: int) -> list[Held]:
+    def to_count(self, *, before: datetime, limit: int, datasource: str | None = None) -> list[Held]:
         """Jobs whose rows were last counted before a moment, the longest ago first."""
         with transaction(self._engine) as connection:
             return [
@@ -203,7 +205,7 @@ ORDER BY finished_at LIMIT :limit
                     expected=row.rows_queryable if row.outcome in LOADED_OUTCOMES else 0,
                     intervals=tuple(sorted(Interval.parse(text) for text in row.intervals)),
                 )
-                for row in connection.execute(_TO_COUNT, {"before": before, "limit": limit})
+                for row in connection.execute(_TO_COUNT, {"before": before, "limit": limit, "datasource": datasource})
             ]
 
     def counted(self, job_ids: Sequence[str], *, now: datetime) -> None:
@@ -238,4 +240,72 @@ UPDATE ingestion_jobs SET warnings = CAST(:new AS jsonb) || coalesce(
 WHERE job_id = CAST(:id AS uuid)
 """),
                 {"id": job_id, "mark": mark, "new": as_json([text])},
+            )
+
+    # After the load
+
+    def to_put_away(self, datasource: str, bucket: str, *, before: datetime, limit: int) -> list[Job]:
+        """Loaded jobs that ended before a moment and whose uploads nobody has seen to, oldest first."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.text(f"""
+SELECT {JOB_COLUMNS} FROM ingestion_jobs j
+WHERE j.datasource = :datasource AND j.outcome IN ('loaded', 'loaded_with_rejects') AND j.after_load IS NULL
+  AND j.finished_at < :before AND j.bucket = :bucket
+ORDER BY j.finished_at, j.job_id LIMIT :limit
+"""),
+                {"datasource": datasource, "bucket": bucket, "before": before, "limit": limit},
+            )
+            return [job_from_row(row) for row in rows]
+
+    def source_of(self, job: Job) -> Source:
+        """Where the version that a job is about can be read, whichever job's end has moved it."""
+        with transaction(self._engine) as connection:
+            moved = connection.execute(
+                sa.text("""
+SELECT moved_to FROM ingestion_jobs
+WHERE bucket = :bucket AND object_key = :key AND etag = :etag AND last_modified = :modified AND moved_to IS NOT NULL
+ORDER BY finished_at DESC LIMIT 1
+"""),
+                {"bucket": job.bucket, "key": job.object_key, "etag": job.etag, "modified": job.last_modified},
+            ).scalar_one_or_none()
+        if moved is None:
+            return Source(key=job.object_key, etag=job.etag)
+        key = moved["key"]
+        return Source(key=key or job.object_key, etag=moved["etag"], deleted=key is None)
+
+    def promise(self, job: Job, goes_to: StoredObject | None) -> bool:
+        """Write where a job's upload will be (None: nowhere), before it goes; False while a job of its key is at work.
+
+        Orders about the job wait for this, and what begins later reads the upload where it is then.
+        """
+        to = {"key": goes_to.key if goes_to else None, "etag": goes_to.etag if goes_to else ""}
+        with transaction(self._engine) as connection:
+            mine = {"id": job.job_id, "bucket": job.bucket, "key": job.object_key}
+            connection.execute(sa.text("SELECT FROM ingestion_jobs WHERE job_id = CAST(:id AS uuid) FOR UPDATE"), mine)
+            return (
+                connection.execute(
+                    sa.text("""
+UPDATE ingestion_jobs j SET moved_to = CAST(:to AS jsonb)
+WHERE j.job_id = CAST(:id AS uuid) AND j.outcome IN ('loaded', 'loaded_with_rejects') AND j.after_load IS NULL
+  AND NOT EXISTS (SELECT FROM ingestion_jobs o WHERE o.bucket = :bucket AND o.object_key = :key
+                  AND o.status IN ('pending', 'processing', 'retrying'))
+"""),
+                    {**mine, "to": as_json(to)},
+                ).rowcount
+                == 1
+            )
+
+    def put_away(self, job: Job, done: str) -> None:
+        """Record what was done with a job's upload; it remembers where that is, also if another job moved it."""
+        source = self.source_of(job)
+        to = {"key": None if source.deleted else source.key, "etag": source.etag}
+        with transaction(self._engine) as connection:
+            connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET after_load = :done, moved_to = CASE WHEN :done IN ('moved', 'deleted') THEN CAST(:to AS jsonb) END
+WHERE job_id = CAST(:id AS uuid)
+"""),
+                {"id": job.job_id, "done": done, "to": as_json(to)},
             )

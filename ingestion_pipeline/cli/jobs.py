@@ -239,6 +239,7 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
     facts: list[tuple[str, str]] = [
         ("job", job["job_id"]),
         ("object", f"s3://{job['bucket']}/{job['object_key']}"),
+        ("put away", _put_away(job)),
         ("size", f"{size(job['size_bytes'])}{', ' + job['content_type'] if job['content_type'] else ''}"),
         ("datasource", f"{job['datasource']}, partition day {job['partition_day']}"),
         ("organization", job["organization"]),
@@ -273,6 +274,12 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
     if job["validation_errors"]:
         page.print()
         print_rejected(job, page, limit=_SHOWN_ERRORS)
+
+
+def _put_away(job: Mapping[str, Any]) -> str:
+    """What became of the upload after it was loaded, and where it is."""
+    key = (job["moved_to"] or {}).get("key")
+    return f"moved to s3://{job['bucket']}/{key}" if key else str(job["after_load"] or "")
 
 
 def _events_table(job: Mapping[str, Any]) -> "Table":

@@ -27,22 +27,33 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 
 
 @app.command()
-def reconcile(*, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def reconcile(
+    *,
+    datasource: Annotated[str | None, typer.Option("--datasource", "-d", help="Count its rows only.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Count also what was counted a short time ago; still so many jobs at most.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Find uploads that nobody saw and rows that Druid has lost; enter the ones, load the others again."""
     from ingestion_pipeline.defs.reconcile import RowCounter, reconcile_listing
 
     page = console(stderr=as_json)
     with connected() as systems, _progress(page) as tell:
-        now, book = datetime.now(UTC), systems.contracts
+        now, book, settings = datetime.now(UTC), systems.contracts, systems.settings
+        if everything:
+            settings = settings.model_copy(update={"reconcile_after_days": 0.0})
         listing = reconcile_listing(systems.ledger, systems.bucket, book, now=now, dry_run=dry_run, tell=tell)
         rows = RowCounter(
             ledger=systems.ledger,
             bucket=systems.bucket,
             druid=systems.druid,
             book=book,
-            settings=systems.settings,
+            settings=settings,
             now=now,
             tell=tell,
+            datasource=datasource,
             dry_run=dry_run,
         ).run()
     if as_json:
@@ -53,23 +64,30 @@ def reconcile(*, dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
 @app.command()
 def retention(*, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Take away what is old and what no live job, replay or open quarantine needs."""
+    """Put loaded uploads away, and take away what is old and what no live job, replay or open quarantine needs."""
+    from ingestion_pipeline.defs.after_load import put_uploads_away
     from ingestion_pipeline.defs.retention import Retention
 
     page = console(stderr=as_json)
     with connected() as systems, _progress(page) as tell:
+        now = datetime.now(UTC)
+        uploads = put_uploads_away(
+            systems.ledger, systems.bucket, systems.contracts, now=now, tell=tell, dry_run=dry_run
+        )
         done = Retention(
             ledger=systems.ledger,
             bucket=systems.bucket,
             settings=systems.settings,
-            now=datetime.now(UTC),
+            now=now,
             tell=tell,
             dry_run=dry_run,
         ).run()
     if as_json:
-        typer.echo(json_text({"dry_run": dry_run, **asdict(done)}))
+        typer.echo(json_text({"dry_run": dry_run, "uploads": uploads, **asdict(done)}))
     else:
         _show_retained(done, page, dry_run=dry_run)
+        for what, count in uploads.items():
+            page.print(f"Uploads that are loaded, {what}: {count:,}.")
 
 
 @contextmanager

@@ -113,6 +113,7 @@ class RowCounter:
     """Counts jobs' rows in Druid, and has those loaded again that are not as they should be.
 
     Attributes:
+        datasource: Only its jobs.
         dry_run: Orders nothing and writes nothing.
     """
 
@@ -123,6 +124,7 @@ class RowCounter:
     settings: Settings
     now: datetime
     tell: Tell
+    datasource: str | None = None
     dry_run: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -134,7 +136,9 @@ class RowCounter:
             DruidUnavailable: The broker does not answer.
         """
         before = self.now - timedelta(days=self.settings.reconcile_after_days)
-        held = self.ledger.upkeep.to_count(before=before, limit=self.settings.reconcile_max_jobs)
+        held = self.ledger.upkeep.to_count(
+            before=before, limit=self.settings.reconcile_max_jobs, datasource=self.datasource
+        )
         result = Counted(jobs=len(held))
         for datasource, members in groupby(
             sorted(held, key=lambda job: (job.datasource, job.intervals)), key=lambda job: job.datasource
@@ -223,10 +227,13 @@ class RowCounter:
             self.ledger.upkeep.note_warning(job_id, mark=MARK, text=f"{MARK} {self.now:%Y-%m-%d}: {text}")
 
     def _upload(self, job: Job) -> Upload:
+        source = self.ledger.upkeep.source_of(job)
         try:
-            stored = self.bucket.head(job.object_key)
+            stored = None if source.deleted else self.bucket.head(source.key)
         except FileError:
             return "gone"  # it may not be read: a replay could not either
         if stored is None:
             return "gone"
-        return "there" if (stored.etag, stored.last_modified) == (job.etag, job.last_modified) else "changed"
+        moved = source.key != job.object_key
+        same = stored.etag == source.etag and (moved or stored.last_modified == job.last_modified)
+        return "there" if same else "changed"

@@ -1,7 +1,8 @@
 """Upkeep in Dagster: the daily jobs `reconcile` and `retention`, their ops and schedules.
 
 What belongs here: run config, what a run's page shows, and Dagster's own old runs. What does not: the work
-(`defs.reconcile`, `defs.retention`). Both jobs can be launched by hand at any time, also beside the schedule's run.
+(`defs.reconcile`, `defs.retention`, `defs.after_load`). Both jobs can be launched by hand at any time, also beside the
+schedule's run.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.defs.after_load import put_uploads_away
 from ingestion_pipeline.defs.batch import now
 from ingestion_pipeline.defs.reconcile import RowCounter, reconcile_listing
 from ingestion_pipeline.defs.retention import Retention
@@ -126,6 +128,18 @@ def remove_what_is_old(
     )
 
 
+@dg.op(description="Tag, move or delete uploads that are loaded, as their contracts say.")
+def put_away(
+    context: dg.OpExecutionContext,
+    config: UpkeepConfig,
+    ledger: dg.ResourceParam[Ledger],
+    bucket: dg.ResourceParam[ObjectStore],
+    contracts: dg.ResourceParam[ContractDirectory],
+) -> None:
+    done = put_uploads_away(ledger, bucket, contracts.book(), now=now(), tell=context.log.info, dry_run=config.dry_run)
+    context.add_output_metadata({f"uploads {what}": count for what, count in done.items()} or {"uploads": 0})
+
+
 @dg.op(description="Delete Dagster's old runs, except those that show which partitions are materialized.")
 def forget_runs(
     context: dg.OpExecutionContext,
@@ -197,6 +211,7 @@ def reconcile() -> None:
 
 @dg.job(description="Take away what is old and what no live job, replay or open quarantine needs.")
 def retention() -> None:
+    put_away()
     remove_what_is_old()
     forget_runs()
 

@@ -12,9 +12,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from ingestion_pipeline.domain.contract_patterns import FilePattern
+from ingestion_pipeline.domain.contract_patterns import LOADED_PREFIX, FilePattern
 from ingestion_pipeline.errors import ContractError
 
+AfterLoadAction = Literal["keep", "tag", "move", "delete"]
 ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime", "decimal"]
 Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
@@ -143,6 +144,20 @@ class DruidLayout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AfterLoad:
+    """What becomes of an upload whose rows are proved to be in Druid.
+
+    Attributes:
+        minimum_age: How long after the job's end, at least.
+        to: Below which prefix a moved upload lies.
+    """
+
+    action: AfterLoadAction = "keep"
+    minimum_age: timedelta = timedelta(days=1)
+    to: str = LOADED_PREFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RejectPolicy:
     """How many rejected rows a file may have and still load; None: any number, if one row is good.
 
@@ -227,6 +242,7 @@ class Contract:
     filter: str | None = None
     unique: tuple[str, ...] = ()
     druid: DruidLayout = DruidLayout()
+    after_load: AfterLoad = AfterLoad()
     reject: RejectPolicy = RejectPolicy()
     format: FileFormat = FileFormat()
 

@@ -6,7 +6,7 @@ the dotted path of its key. What does not: YAML and files (`adapters.contracts` 
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,8 @@ from ingestion_pipeline.domain.contract import (
     EARLIEST_TIME,
     LATEST_TIME,
     RESERVED_PREFIX,
+    AfterLoad,
+    AfterLoadAction,
     Column,
     Contract,
     CrossCheck,
@@ -37,7 +39,7 @@ from ingestion_pipeline.domain.contract_arguments import aware
 from ingestion_pipeline.domain.contract_checks import CHECKS
 from ingestion_pipeline.domain.contract_columns import ColumnDocument, StrictDocument, read_columns
 from ingestion_pipeline.domain.contract_names import alike
-from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
+from ingestion_pipeline.domain.contract_patterns import LOADED_PREFIX, FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
 from ingestion_pipeline.domain.contract_sql import read_condition
 
@@ -47,6 +49,8 @@ RESCUED_COLUMN = "rescued_data"
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 
 _Moment = Annotated[datetime, AfterValidator(aware)]
+
+_AGE = re.compile(r"\d{1,4}[dh]")
 
 _Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
 
@@ -71,6 +75,29 @@ class _Time(StrictDocument):
 
 class _Druid(StrictDocument):
     segment_granularity: Granularity = "day"
+
+
+def _age(text: str) -> str:
+    if not _AGE.fullmatch(text):
+        raise ValueError("an age is written as days or hours: 1d, 12h")
+    return text
+
+
+def _loaded_prefix(text: str) -> str:
+    if not text.startswith(LOADED_PREFIX) or not text.endswith("/") or "//" in text:
+        raise ValueError(f"it has to be '{LOADED_PREFIX}' or lie below it, and end with '/': '{LOADED_PREFIX}2026/'")
+    return text
+
+
+class _AfterLoad(StrictDocument):
+    action: AfterLoadAction = "keep"
+    minimum_age: Annotated[str, AfterValidator(_age)] = "1d"
+    to: Annotated[str, StringConstraints(max_length=200), AfterValidator(_loaded_prefix)] | None = None
+
+    @property
+    def age(self) -> timedelta:
+        count, unit = int(self.minimum_age[:-1]), self.minimum_age[-1]
+        return timedelta(days=count) if unit == "d" else timedelta(hours=count)
 
 
 class _Reject(StrictDocument):
@@ -113,6 +140,7 @@ class ContractDocument(StrictDocument):
     unique: list[str] = Field(default_factory=list)
     time: _Time
     druid: _Druid = _Druid()
+    after_load: _AfterLoad = _AfterLoad()
     reject: _Reject = _Reject()
     format: _Format = _Format()
 
@@ -171,6 +199,11 @@ def read_document(
             keep=document.time.keep,
         ),
         druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
+        after_load=AfterLoad(
+            action=document.after_load.action,
+            minimum_age=document.after_load.age,
+            to=document.after_load.to or LOADED_PREFIX,
+        ),
         reject=RejectPolicy(
             policy=document.reject.policy,
             max_fraction=document.reject.max_fraction,
@@ -189,6 +222,8 @@ def read_document(
             table=document.format.table,
         ),
     )
+    if document.after_load.to is not None and document.after_load.action != "move":
+        problems.append(Problem("after_load.to", "nothing is moved there", "Write action: move, or remove it."))
     if document.filter is not None:
         read_condition("filter", document.filter, columns, problems)
     problems.extend(_problems_between(contract))
@@ -232,6 +267,7 @@ def known_keys(location: list[str]) -> list[str]:
         "checks": _CrossCheck,
         "time": _Time,
         "druid": _Druid,
+        "after_load": _AfterLoad,
         "reject": _Reject,
         "format": _Format,
     }

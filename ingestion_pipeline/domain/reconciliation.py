@@ -91,15 +91,15 @@ def remedy(drift: Drift, target: Target, *, upload: Upload, contract_version: st
         return tell(
             f"Loading it again has failed already (job {short(failed)}): see `status {short(failed)}`, then `replay`."
         )
+    try:
+        require_replayable(target)
+    except CorrectionRefused as error:
+        return tell(f"{error.message} {error.hint}".strip())
     if corrected := fixes(target.family):
         return tell(
             f"Loading it again would take out the corrected rows of job {short(corrected[-1])} too: "
             f"`replay {short(job)}`, then correct what it rejects again."
         )
-    try:
-        require_replayable(target)
-    except CorrectionRefused as error:
-        return tell(f"{error.message} {error.hint}".strip())
     if upload != "there":
         state = "is not in the bucket any more" if upload == "gone" else "is another version in the bucket now"
         return tell(f"Its file {state}: send it again with `upload FILE --replaces {short(job)}`.")
