@@ -1,7 +1,7 @@
 """Putting the bucket in order: uploads in parts that nobody finished, and loaded objects that are put away.
 
 What belongs here: requests that only upkeep makes, each bound to one version of an object where S3 lets it be. What
-does not: when they are made (`stages.after_load`, `defs.retention`).
+does not: when they are made (`stages.after_load`, `upkeep.retention`).
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """`reconcile` and `retention`: what Dagster's daily jobs of the same names do, by hand and at once.
 
-What belongs here: options and showing. What does not: the work (`defs.reconcile`, `defs.retention`). Claims and
+What belongs here: options and showing. What does not: the work (`upkeep.reconcile`, `upkeep.retention`). Claims and
 Dagster's own runs are looked after by Dagster alone: the command line has no part in it.
 """
 
@@ -18,8 +18,8 @@ from ingestion_pipeline.cli.output import AsJson, console, counted, escaped, jso
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ingestion_pipeline.defs.reconcile import Counted, Listing
-    from ingestion_pipeline.defs.retention import Retained
+    from ingestion_pipeline.upkeep.reconcile import Counted, Listing
+    from ingestion_pipeline.upkeep.retention import Retained
 
 app = typer.Typer()
 
@@ -37,7 +37,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Find uploads that nobody saw and rows that Druid has lost; enter the ones, load the others again."""
-    from ingestion_pipeline.defs.reconcile import RowCounter, reconcile_listing
+    from ingestion_pipeline.upkeep.reconcile import RowCounter, reconcile_listing
 
     page = console(stderr=as_json)
     with connected() as systems, _progress(page) as tell:
@@ -65,8 +65,8 @@ def reconcile(
 @app.command()
 def retention(*, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Put loaded uploads away, and take away what is old and what no live job, replay or open quarantine needs."""
-    from ingestion_pipeline.defs.after_load import put_uploads_away
-    from ingestion_pipeline.defs.retention import Retention
+    from ingestion_pipeline.upkeep.after_load import put_uploads_away
+    from ingestion_pipeline.upkeep.retention import Retention
 
     page = console(stderr=as_json)
     with connected() as systems, _progress(page) as tell:

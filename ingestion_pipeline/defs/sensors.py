@@ -21,12 +21,12 @@ from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.assets import job_name
 from ingestion_pipeline.defs.batch import now
 from ingestion_pipeline.defs.dispatcher import Dispatcher
-from ingestion_pipeline.defs.entry import Entry
 from ingestion_pipeline.domain.contract import ContractBook
 from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import FileError
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages.discover import Cursor, Found, Limits, discover
+from ingestion_pipeline.upkeep.entry import Entry
 
 SENSOR_NAME = "uploads"
 # The daemon looks at sensors every five seconds; an interval of five, a moment late, would skip every other look.

@@ -1,8 +1,7 @@
 """Upkeep in Dagster: the daily jobs `reconcile` and `retention`, their ops and schedules.
 
-What belongs here: run config, what a run's page shows, and Dagster's own old runs. What does not: the work
-(`defs.reconcile`, `defs.retention`, `defs.after_load`). Both jobs can be launched by hand at any time, also beside the
-schedule's run.
+What belongs here: run config, what a run's page shows, and Dagster's own old runs. What does not: the work (package
+`upkeep`). Both jobs can be launched by hand at any time, also beside the schedule's run.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +14,13 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.defs.after_load import put_uploads_away
 from ingestion_pipeline.defs.batch import now
-from ingestion_pipeline.defs.reconcile import RowCounter, reconcile_listing
-from ingestion_pipeline.defs.retention import Retention
 from ingestion_pipeline.defs.schedules import sweep_claims
+from ingestion_pipeline.domain.compaction import compaction_change
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.upkeep.after_load import put_uploads_away
+from ingestion_pipeline.upkeep.reconcile import RowCounter, reconcile_listing
+from ingestion_pipeline.upkeep.retention import Retention
 
 MAX_RUNS = 500
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -97,6 +97,28 @@ def reconcile_rows(
             "drifts": dg.MetadataValue.json([asdict(drift) for drift in counted.drifts[:100]]),
         }
     )
+
+
+@dg.op(description="Configure Druid's automatic compaction as contracts say.")
+def configure_compaction(
+    context: dg.OpExecutionContext,
+    config: UpkeepConfig,
+    druid: dg.ResourceParam[Druid],
+    contracts: dg.ResourceParam[ContractDirectory],
+) -> None:
+    changed = []
+    for contract in contracts.book().contracts.values():
+        change = compaction_change(contract, druid.compaction(contract.datasource))
+        if change is None:
+            continue
+        changed.append(contract.datasource)
+        if config.dry_run:
+            continue
+        if change:
+            druid.set_compaction(change)
+        else:
+            druid.stop_compaction(contract.datasource)
+    context.add_output_metadata({"changed": ", ".join(changed) or "none"})
 
 
 @dg.op(description="Delete old objects of runs, unfinished uploads, old events, and jobs that nothing needs.")
@@ -207,6 +229,7 @@ def reconcile() -> None:
     reconcile_uploads()
     sweep_claims()
     reconcile_rows()
+    configure_compaction()
 
 
 @dg.job(description="Take away what is old and what no live job, replay or open quarantine needs.")

@@ -16,6 +16,7 @@ from ingestion_pipeline.domain.contract_patterns import LOADED_PREFIX, FilePatte
 from ingestion_pipeline.errors import ContractError
 
 AfterLoadAction = Literal["keep", "tag", "move", "delete"]
+Compaction = Literal["off", "auto"]
 ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime", "decimal"]
 Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
@@ -140,7 +141,16 @@ class TimeColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DruidLayout:
+    """How Druid lays rows out.
+
+    Attributes:
+        compaction: Whether Druid merges small segments by itself (`auto`); `off` leaves its configuration alone.
+        skip_newest: So much time before the newest row is not compacted: files still come for it.
+    """
+
     segment_granularity: Granularity = "day"
+    compaction: Compaction = "off"
+    skip_newest: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from ingestion_pipeline.domain.contract import (
     AfterLoad,
     AfterLoadAction,
     Column,
+    Compaction,
     Contract,
     CrossCheck,
     DruidLayout,
@@ -50,7 +51,14 @@ _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", ma
 
 _Moment = Annotated[datetime, AfterValidator(aware)]
 
-_AGE = re.compile(r"\d{1,4}[dh]")
+
+def _age(text: str) -> str:
+    if not re.fullmatch(r"\d{1,4}[dh]", text):
+        raise ValueError("a length of time is written in days or hours: 1d, 12h")
+    return text
+
+
+_Age = Annotated[str, AfterValidator(_age)]
 
 _Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
 
@@ -75,12 +83,8 @@ class _Time(StrictDocument):
 
 class _Druid(StrictDocument):
     segment_granularity: Granularity = "day"
-
-
-def _age(text: str) -> str:
-    if not _AGE.fullmatch(text):
-        raise ValueError("an age is written as days or hours: 1d, 12h")
-    return text
+    compaction: Compaction = "off"
+    skip_newest: _Age = "1d"
 
 
 def _loaded_prefix(text: str) -> str:
@@ -91,13 +95,8 @@ def _loaded_prefix(text: str) -> str:
 
 class _AfterLoad(StrictDocument):
     action: AfterLoadAction = "keep"
-    minimum_age: Annotated[str, AfterValidator(_age)] = "1d"
+    minimum_age: _Age = "1d"
     to: Annotated[str, StringConstraints(max_length=200), AfterValidator(_loaded_prefix)] | None = None
-
-    @property
-    def age(self) -> timedelta:
-        count, unit = int(self.minimum_age[:-1]), self.minimum_age[-1]
-        return timedelta(days=count) if unit == "d" else timedelta(hours=count)
 
 
 class _Reject(StrictDocument):
@@ -198,10 +197,14 @@ def read_document(
             max=document.time.max,
             keep=document.time.keep,
         ),
-        druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
+        druid=DruidLayout(
+            segment_granularity=document.druid.segment_granularity,
+            compaction=document.druid.compaction,
+            skip_newest=_span(document.druid.skip_newest),
+        ),
         after_load=AfterLoad(
             action=document.after_load.action,
-            minimum_age=document.after_load.age,
+            minimum_age=_span(document.after_load.minimum_age),
             to=document.after_load.to or LOADED_PREFIX,
         ),
         reject=RejectPolicy(
@@ -228,6 +231,10 @@ def read_document(
         read_condition("filter", document.filter, columns, problems)
     problems.extend(_problems_between(contract))
     return problems or contract
+
+
+def _span(age: str) -> timedelta:
+    return timedelta(days=int(age[:-1])) if age.endswith("d") else timedelta(hours=int(age[:-1]))
 
 
 def _schema_problem(details: dict[str, Any]) -> Problem:

@@ -59,6 +59,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "time.keep": "Keep the column under its own name as well.",
     "druid": "How Druid lays the rows out.",
     "druid.segment_granularity": "How much time a segment holds: day from about 100,000 rows a day. Choose it once.",
+    "druid.compaction": "Whether Druid merges small segments by itself: auto, or off, which leaves its settings alone.",
+    "druid.skip_newest": "So much time before the newest row is not compacted, in days or hours: 1d, 12h.",
     "after_load": "What becomes of an upload once its rows are proved to be in Druid.",
     "after_load.action": "Leave it where it is, tag it as loaded, move it below loaded/, or delete it.",
     "after_load.minimum_age": "How long after the load, at least, in days or hours: 1d, 12h.",

@@ -1,7 +1,7 @@
 """Reconciliation: what to do about a job whose rows in Druid are not those that the ledger says. Pure.
 
 What belongs here: the decision, and what people are told. What does not: counting (`stages.monitor.drift`), entering
-replays (`defs.reconcile`).
+replays (`upkeep.reconcile`).
 """
 
 from collections.abc import Sequence

@@ -59,7 +59,7 @@ def test_sensor_and_schedule_run_without_being_switched_on(contracts_dir: Path) 
 def test_upkeep_runs_every_night_without_being_switched_on_and_can_be_launched_by_hand(contracts_dir: Path) -> None:
     defs = load()
     for name, ops in (
-        ("reconcile", {"reconcile_uploads", "sweep_claims", "reconcile_rows"}),
+        ("reconcile", {"reconcile_uploads", "sweep_claims", "reconcile_rows", "configure_compaction"}),
         ("retention", {"put_away", "remove_what_is_old", "forget_runs"}),
     ):
         schedule = defs.resolve_schedule_def(f"{name}_schedule")

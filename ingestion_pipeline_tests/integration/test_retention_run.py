@@ -18,9 +18,6 @@ from ingestion_pipeline.adapters.postgres_orders import target_around
 from ingestion_pipeline.adapters.postgres_upkeep import Upkeep
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.adapters.s3_upkeep import BucketUpkeep
-from ingestion_pipeline.defs.after_load import put_uploads_away
-from ingestion_pipeline.defs.reconcile import Listing, reconcile_listing
-from ingestion_pipeline.defs.retention import Retained, Retention
 from ingestion_pipeline.defs.upkeep import delete_old_runs
 from ingestion_pipeline.defs.validate_op import source_of
 from ingestion_pipeline.domain.contract import AfterLoad, Contract, ContractBook
@@ -29,6 +26,9 @@ from ingestion_pipeline.domain.job import AttemptState, Cause, Job, Lane, Outcom
 from ingestion_pipeline.domain.orders import require_replayable
 from ingestion_pipeline.errors import CorrectionRefused, ObjectMissing, UnreadableFile
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.upkeep.after_load import put_uploads_away
+from ingestion_pipeline.upkeep.reconcile import Listing, reconcile_listing
+from ingestion_pipeline.upkeep.retention import Retained, Retention
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
 from ingestion_pipeline_tests.ledger import World, lease_of
 

@@ -1,4 +1,4 @@
-"""Entering pages of a listing into the ledger: what the uploads sensor and reconciliation share. No Dagster."""
+"""Entering pages of a listing into the ledger: what the uploads sensor and reconciliation share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Reconciliation: bucket against ledger, ledger against Druid; what differs is mended where that is safe. No Dagster.
+"""Reconciliation: bucket against ledger, ledger against Druid; what differs is mended where that is safe.
 
 What belongs here: asking the three, entering what is missing, ordering replays. What does not: what is a drift
 (`stages.monitor.drift`), what is done about one (`domain.reconciliation`), claims (`defs.dispatcher` sweeps them).
@@ -20,7 +20,6 @@ from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.postgres_orders import target_around
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.defs.entry import Entry
 from ingestion_pipeline.domain.contract import ContractBook
 from ingestion_pipeline.domain.job import Cause, Job, Lane, Priority
 from ingestion_pipeline.domain.reconciliation import MARK, RECONCILER, Drift, Upload, remedy
@@ -28,6 +27,7 @@ from ingestion_pipeline.errors import FileError
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages import monitor
 from ingestion_pipeline.stages.discover import Found, claimed_pages
+from ingestion_pipeline.upkeep.entry import Entry
 
 # What the sensor sees in its next tick is not missed.
 MISSED_AFTER = timedelta(minutes=10)

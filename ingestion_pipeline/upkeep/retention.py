@@ -1,4 +1,4 @@
-"""Retention: takes away what is old and what nothing needs any more, a bounded piece at a time. No Dagster.
+"""Retention: takes away what is old and what nothing needs any more, a bounded piece at a time.
 
 What belongs here: the order, the limits of one run, and where a walk goes on. What does not: what may go
 (`domain.retention`, the ledger's policies), Dagster's own runs (`defs.upkeep`).

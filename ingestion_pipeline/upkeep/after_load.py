@@ -1,4 +1,4 @@
-"""Putting loaded uploads away, as their contracts say; a bounded number a run. No Dagster.
+"""Putting loaded uploads away, as their contracts say; a bounded number a run.
 
 What belongs here: which contracts and jobs, and what is counted. What does not: one upload (`stages.after_load`).
 
