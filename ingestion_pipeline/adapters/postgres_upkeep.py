@@ -54,6 +54,10 @@ LEFT JOIN LATERAL jsonb_array_elements_text(a.intervals) AS i(interval) ON true
 GROUP BY j.job_id
 """)
 
+_DELETE_EVENTS = """, deleted AS (
+    DELETE FROM job_events e USING old WHERE e.job_id = old.job_id AND e.seq = old.seq
+)"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldJobs:
@@ -131,10 +135,24 @@ FROM ingestion_jobs j WHERE j.job_id = ANY(CAST(:ids AS uuid[]))
         )
 
     def delete_jobs(self, job_ids: Sequence[str]) -> int:
-        """Delete jobs with their events and attempts; the database refuses those that are not old or not spent."""
-        parameters = {"ids": list(job_ids)}
+        """Delete jobs with their events and attempts; the database refuses those that are not old or not spent.
+
+        One that an order was made about meanwhile stays; an order that comes later than this finds no job.
+        """
         mine = "job_id = ANY(CAST(:ids AS uuid[]))"
         with transaction(self._engine) as connection:
+            free = connection.execute(
+                sa.text(f"SELECT job_id FROM ingestion_jobs WHERE {mine} ORDER BY job_id FOR UPDATE"),
+                {"ids": list(job_ids)},
+            ).scalars()
+            referred = connection.execute(
+                sa.text("""
+SELECT unnest(ARRAY[parent_job_id, replaces_job_id]) FROM ingestion_jobs
+WHERE parent_job_id = ANY(CAST(:ids AS uuid[])) OR replaces_job_id = ANY(CAST(:ids AS uuid[]))
+"""),
+                {"ids": list(job_ids)},
+            ).scalars()
+            parameters = {"ids": sorted(set(map(str, free)) - set(map(str, referred)))}
             attempts = connection.execute(
                 sa.text(f"DELETE FROM attempt_jobs WHERE {mine} RETURNING attempt_id"), parameters
             ).scalars()
@@ -150,20 +168,33 @@ DELETE FROM druid_attempts a WHERE a.attempt_id = ANY(:attempts)
             )
             return deleted
 
-    def delete_events(self, organization: str, *, before: datetime, limit: int, dry_run: bool = False) -> int:
-        """Delete old events of jobs that ended long ago; the jobs themselves stay."""
-        old = """
-SELECT e.job_id, e.seq FROM job_events e JOIN ingestion_jobs j USING (job_id)
-WHERE e.organization = :organization AND e.created_at < :before AND j.finished_at < :before
-ORDER BY e.created_at LIMIT :limit
-"""
-        parameters = {"organization": organization, "before": before, "limit": limit}
+    def delete_events(
+        self, organization: str, *, before: datetime, after: str, limit: int, dry_run: bool = False
+    ) -> tuple[int, str]:
+        """Delete old events of jobs that ended long ago; the jobs themselves stay.
+
+        Args:
+            after: The position of an earlier call; `limit` events are looked at from there on.
+
+        Returns:
+            How many went, and the position where the next call goes on; "" at the end.
+        """
         with transaction(self._engine) as connection:
-            if dry_run:
-                return int(connection.execute(sa.text(f"SELECT count(*) FROM ({old}) AS o"), parameters).scalar_one())
-            return connection.execute(
-                sa.text(f"DELETE FROM job_events WHERE (job_id, seq) IN ({old})"), parameters
-            ).rowcount
+            row = connection.execute(
+                sa.text(f"""
+WITH piece AS (
+    SELECT job_id, seq, created_at FROM job_events
+    WHERE organization = :organization AND created_at < :before AND created_at >= CAST(:at AS timestamptz)
+    ORDER BY created_at LIMIT :limit
+), old AS (
+    SELECT p.job_id, p.seq FROM piece p JOIN ingestion_jobs j USING (job_id) WHERE j.finished_at < :before
+){"" if dry_run else _DELETE_EVENTS}
+SELECT (SELECT count(*) FROM piece) AS seen, (SELECT max(created_at) FROM piece) AS last,
+       (SELECT count(*) FROM old) AS gone
+"""),
+                {"organization": organization, "before": before, "at": after or "-infinity", "limit": limit},
+            ).one()
+        return row.gone, row.last.isoformat() if row.seen == limit else ""
 
     def strip_attempts(self, *, before: datetime, limit: int, dry_run: bool = False) -> int:
         """Empty the specs of attempts that were judged long ago; where their rows lie is kept."""

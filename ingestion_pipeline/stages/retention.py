@@ -4,7 +4,6 @@ What belongs here: walking, counting, the order of asking and deleting. What doe
 (`domain.retention`), the bucket and the ledger (arguments). A walk is cut into pieces: each says where it stopped.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,8 +32,12 @@ class Removed:
 
     objects: int = 0
     size_bytes: int = 0
-    kept: Counter[Kept] = field(default_factory=Counter)
+    kept: dict[Kept, int] = field(default_factory=dict)
     position: str = ""
+
+    def keep(self, reason: Kept, count: int = 1) -> None:
+        if count:
+            self.kept[reason] = self.kept.get(reason, 0) + count
 
 
 def remove_run_objects(
@@ -73,7 +76,7 @@ def remove_run_objects(
             if kept is None:
                 yield stored
             else:
-                removed.kept[kept] += 1
+                removed.keep(kept)
 
     return _walk(store, prefix, choose, after=after, max_pages=max_pages, dry_run=dry_run)
 
@@ -85,7 +88,7 @@ def remove_by_age(
 
     def choose(page: Sequence[StoredObject], removed: Removed) -> Iterable[StoredObject]:
         old = [stored for stored in page if now - stored.last_modified >= age]
-        removed.kept[Kept.YOUNG] += len(page) - len(old)
+        removed.keep(Kept.YOUNG, len(page) - len(old))
         return old
 
     return _walk(store, prefix, choose, after=after, max_pages=max_pages, dry_run=dry_run)
@@ -111,5 +114,4 @@ def _walk(
         removed.position = page[-1].key if len(page) == PAGE else ""
         if not removed.position:
             break
-    removed.kept = +removed.kept
     return removed

@@ -22,7 +22,7 @@ from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages.retention import Removed, remove_by_age, remove_run_objects
 
 MAX_PAGES = 500  # of 1,000 objects, below each prefix, in one run
-MAX_ROWS = 20_000  # of each of the ledger's tables
+MAX_ROWS = 20_000  # events of an organization, specs of attempts
 MAX_JOBS = 2_000  # each may cost a question to the bucket
 UNFINISHED_AGE = timedelta(days=1)
 MAX_UNFINISHED = 1_000
@@ -80,15 +80,19 @@ class Retention:
         }
         done.unfinished_uploads = self._unfinished_uploads()
         before = self.now - timedelta(days=self.settings.retention_jobs_days)
-        upkeep, room = self.ledger.upkeep, MAX_ROWS
         # What refers to events (deliveries of callbacks) has to be forgotten before them.
-        for organization in sorted(self.ledger.discovery.organizations()):
-            done.events += upkeep.delete_events(
-                organization, before=before, limit=room - done.events, dry_run=self.dry_run
-            )
-        done.attempts = upkeep.strip_attempts(before=before, limit=MAX_ROWS, dry_run=self.dry_run)
+        done.events = sum(self._events(name, before) for name in sorted(self.ledger.discovery.organizations()))
+        done.attempts = self.ledger.upkeep.strip_attempts(before=before, limit=MAX_ROWS, dry_run=self.dry_run)
         done.jobs = self._forget_jobs(before)
         return done
+
+    def _events(self, organization: str, before: datetime) -> int:
+        walk = f"events {organization}"
+        gone, position = self.ledger.upkeep.delete_events(
+            organization, before=before, after=self._position(walk), limit=MAX_ROWS, dry_run=self.dry_run
+        )
+        self._note(walk, position)
+        return gone
 
     def _run_objects(self, prefix: str) -> Removed:
         removed = remove_run_objects(
@@ -119,12 +123,15 @@ class Retention:
         )
         return self._noted("dagster/", removed)
 
-    def _position(self, prefix: str) -> str:
-        return self.ledger.upkeep.position(f"retention {prefix}")
+    def _position(self, walk: str) -> str:
+        return self.ledger.upkeep.position(f"retention {walk}")
+
+    def _note(self, walk: str, position: str) -> None:
+        if not self.dry_run:
+            self.ledger.upkeep.note_position(f"retention {walk}", position, now=self.now)
 
     def _noted(self, prefix: str, removed: Removed) -> Removed:
-        if not self.dry_run:
-            self.ledger.upkeep.note_position(f"retention {prefix}", removed.position, now=self.now)
+        self._note(prefix, removed.position)
         self.tell(f"{prefix} {removed.objects:,} objects, {removed.size_bytes:,} bytes")
         return removed
 
@@ -154,7 +161,7 @@ class Retention:
 
     def _forget_jobs(self, before: datetime) -> JobsForgotten:
         upkeep, done = self.ledger.upkeep, JobsForgotten()
-        piece = upkeep.old_jobs(before=before, after=upkeep.position("retention jobs"), limit=MAX_JOBS)
+        piece = upkeep.old_jobs(before=before, after=self._position("jobs"), limit=MAX_JOBS)
         done.needed = piece.seen - len(piece.spent)
         going: list[str] = []
         for job in piece.spent:
@@ -164,9 +171,9 @@ class Retention:
                 going.append(job.job_id)
         done.deleted = len(going)
         if not self.dry_run:
-            for start in range(0, len(going), _BATCH):
-                upkeep.delete_jobs(going[start : start + _BATCH])
-            upkeep.note_position("retention jobs", piece.position, now=self.now)
+            batches = (going[start : start + _BATCH] for start in range(0, len(going), _BATCH))
+            done.deleted = sum(upkeep.delete_jobs(batch) for batch in batches)
+        self._note("jobs", piece.position)
         self.tell(f"{done.deleted:,} of {piece.seen:,} old jobs without rows in Druid")
         return done
 
