@@ -285,7 +285,7 @@ def test_the_reference_has_every_key_check_and_rule():
     words = set(re.findall(r"`([a-z_]+)`", text))
     assert set(ContractDocument.model_fields) - words == set()
     assert set(CHECKS) - words == set()
-    for part in ("columns", "format", "time", "reject", "druid"):
+    for part in ("columns", "format", "time", "reject", "druid", "after_load"):
         assert set(known_keys([part])) - words - {"column", "min", "max", "keep"} == set()
 
 
