@@ -54,6 +54,9 @@ LEFT JOIN LATERAL jsonb_array_elements_text(a.intervals) AS i(interval) ON true
 GROUP BY j.job_id
 """)
 
+_OTHER_WARNINGS = """coalesce(
+    (SELECT jsonb_agg(w) FROM jsonb_array_elements(warnings) AS w
+     WHERE NOT starts_with(w #>> '{}', CAST(:mark AS text))), '[]')"""
 _DELETE_EVENTS = """, deleted AS (
     DELETE FROM job_events e USING old WHERE e.job_id = old.job_id AND e.seq = old.seq
 )"""
@@ -239,12 +242,20 @@ ORDER BY finished_at LIMIT :limit
                 for row in connection.execute(_TO_COUNT, {"before": before, "limit": limit, "datasource": datasource})
             ]
 
-    def counted(self, job_ids: Sequence[str], *, now: datetime) -> None:
-        """Remember that these jobs' rows are as they should be."""
+    def counted(self, job_ids: Sequence[str], *, now: datetime, clears: str | None = None) -> None:
+        """Remember when these jobs' rows were counted.
+
+        Args:
+            clears: They are right: warnings that begin so are out of date.
+        """
         with transaction(self._engine) as connection:
             connection.execute(
-                sa.text("UPDATE ingestion_jobs SET verified_at = :now WHERE job_id = ANY(CAST(:ids AS uuid[]))"),
-                {"ids": list(job_ids), "now": now},
+                sa.text(f"""
+UPDATE ingestion_jobs SET verified_at = :now,
+    warnings = CASE WHEN CAST(:mark AS text) IS NULL THEN warnings ELSE {_OTHER_WARNINGS} END
+WHERE job_id = ANY(CAST(:ids AS uuid[]))
+"""),
+                {"ids": list(job_ids), "now": now, "mark": clears},
             )
 
     def expected_now(self, job_ids: Sequence[str]) -> Mapping[str, int]:
@@ -265,10 +276,8 @@ WHERE j.job_id = ANY(CAST(:ids AS uuid[])) AND NOT EXISTS (
         """Write a warning on a job, in place of an earlier one that begins with the same mark."""
         with transaction(self._engine) as connection:
             connection.execute(
-                sa.text("""
-UPDATE ingestion_jobs SET warnings = CAST(:new AS jsonb) || coalesce(
-    (SELECT jsonb_agg(w) FROM jsonb_array_elements(warnings) AS w WHERE NOT starts_with(w #>> '{}', :mark)), '[]')
-WHERE job_id = CAST(:id AS uuid)
+                sa.text(f"""
+UPDATE ingestion_jobs SET warnings = CAST(:new AS jsonb) || {_OTHER_WARNINGS} WHERE job_id = CAST(:id AS uuid)
 """),
                 {"id": job_id, "mark": mark, "new": as_json([text])},
             )

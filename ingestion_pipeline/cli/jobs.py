@@ -29,6 +29,7 @@ from ingestion_pipeline.domain.contract import DELIMITED_TEXT
 from ingestion_pipeline.domain.correction import keeper
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Lane, Priority, Status
 from ingestion_pipeline.domain.orders import SHORT_ID, short
+from ingestion_pipeline.domain.reconciliation import unmended
 from ingestion_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> s
         at = job["next_try_at"]
         return f"The next run takes it {'now' if at is None or at <= now else 'after ' + moment(at)}."
     me = f"`ingestion-pipeline {{}} {job['job_id'][:SHORT_ID]}"
+    if outcome in LOADED_OUTCOMES and unmended(job["job_id"], job["warnings"]):
+        return "Read its warning: rows in Druid were found to differ from what was proved."
     if status is Status.COMPLETED:
         by = (job["result"] or {}).get("replaced_by", "")
         return {

@@ -109,6 +109,11 @@ def remedy(drift: Drift, target: Target, *, upload: Upload, contract_version: st
     return Remedy(replay=True, text=f"{found}; it is loaded again")
 
 
+def unmended(job_id: str, warnings: Sequence[str]) -> bool:
+    """Whether a loaded job's rows were found to differ, by its warnings; not one that was loaded to mend that."""
+    return any(text.startswith(MARK) and f"by job {short(job_id)}" not in text for text in warnings)
+
+
 def _failed_repair(job: Job, family: Sequence[Job]) -> Job | None:
     return next(
         (

@@ -22,6 +22,7 @@ from ingestion_pipeline.adapters.postgres_orders import target_around
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.domain.contract import ContractBook
 from ingestion_pipeline.domain.job import Cause, Job, Lane, Priority
+from ingestion_pipeline.domain.orders import short
 from ingestion_pipeline.domain.reconciliation import MARK, RECONCILER, Drift, Upload, remedy
 from ingestion_pipeline.errors import FileError
 from ingestion_pipeline.settings import Settings
@@ -162,7 +163,8 @@ class RowCounter:
             result.drifts += self._mend(found.drifts)
             if not self.dry_run:
                 # A drift is told again after the next count, not every day: the job itself keeps the warning.
-                self.ledger.upkeep.counted([*found.right, *(drift.job_id for drift in found.drifts)], now=self.now)
+                self.ledger.upkeep.counted(found.right, now=self.now, clears=MARK)
+                self.ledger.upkeep.counted([drift.job_id for drift in found.drifts], now=self.now)
         return result
 
     def _mend(self, drifts: Sequence[Drift]) -> list[Told]:
@@ -184,10 +186,12 @@ class RowCounter:
         )
         text, new_id = decided.text, None
         if decided.replay and not may_replay:
-            text = (
-                f"{text.split(';')[0]}. So many files of {job.datasource} differ that a person should look first; "
-                f"`replay` with --datasource {job.datasource}, --from and --to loads them again."
+            why = (
+                f"So many files of {job.datasource} differ that a person should look first"
+                if self.settings.reconcile_max_repairs
+                else "Nothing is loaded again by itself (INGESTION_RECONCILE_MAX_REPAIRS)"
             )
+            text = f"{text.partition(';')[0]}. {why}; `replay {short(job)}` loads it again."
         elif decided.replay:
             new_id = str(uuid4())
             text = f"{text} by job {new_id[:8]}."

@@ -52,6 +52,6 @@ def test_rows_dropped_in_druid_by_hand_are_found_and_loaded_again_once(system: S
     assert system.counted("dropped", kept["job_id"]) == 20
     old = system.job(lost["job_id"])
     assert old["outcome"] == "replaced"
-    assert f"it is loaded again by job {repaired['job_id'][:8]}" in old["warnings"][0]
+    assert repaired["job_id"][:8] in old["warnings"][0]
     assert (found := reconcile(system))["drifts"] == []
     assert found["right"] == 3

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from ingestion_pipeline.domain.interval import Interval
+from ingestion_pipeline.domain.reconciliation import unmended
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.upkeep.reconcile import Counted, Listing, RowCounter, reconcile_listing
 from ingestion_pipeline_tests.integration.upkeep.conftest import BASE, Site
@@ -78,6 +79,14 @@ def test_rows_that_are_gone_are_loaded_again_once_and_both_jobs_say_so(site: Sit
     assert "is about to change that" in again.text
     assert len(replays(site)) == 1
     assert len(site.world.row(lost.job_id)["warnings"]) == 1
+
+
+def test_a_warning_goes_when_the_rows_are_right_again(site: Site) -> None:
+    job = site.ended("loaded", "exports/back.csv")
+    count(site, Druid(), reconcile_max_repairs=0)
+    assert unmended(job.job_id, site.world.row(job.job_id)["warnings"])
+    assert count(site, Druid({job.job_id: 5}), days=16).right == 1
+    assert site.world.row(job.job_id)["warnings"] == []
 
 
 def test_only_so_many_files_are_loaded_again_without_a_person(site: Site) -> None:
