@@ -35,7 +35,14 @@ from ingestion_pipeline.formats.records import (
 from ingestion_pipeline.formats.rescued import json_objects, json_values
 from ingestion_pipeline.formats.samples import iterate_records
 from ingestion_pipeline.formats.table_end import LOOKED_AT, MAX_BLANK_LINES, Look, Rest, end_of_table
-from ingestion_pipeline.formats.text import MAX_LINE_BYTES, UPLOAD_HINT, first_bytes, line_blocks, undecodable
+from ingestion_pipeline.formats.text import (
+    MAX_LINE_BYTES,
+    UPLOAD_HINT,
+    LongLine,
+    first_bytes,
+    line_blocks,
+    undecodable,
+)
 from ingestion_pipeline.formats.unreadable import behind_lines, shown_text, unreadable_lines, without_unreadable
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -90,9 +97,7 @@ class DelimitedReader:
             raise _no_lines(_SAMPLE_BYTES)
         self._dialect, self._skip_lines = begin.dialect, lines_before + begin.lines
         rows = _after(stream, len(sample[: begin.characters].encode(errors="surrogateescape")))
-        lines = line_blocks(
-            rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=lambda: _no_lines(MAX_LINE_BYTES)
-        )
+        lines = line_blocks(rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES)
         self._blocks = ahead(_with_last(lines))
         self._names = begin.names
         self._first_rows: list[tuple[str | None, ...]] = []
@@ -125,6 +130,16 @@ class DelimitedReader:
         line, blank_lines = 1 + self._skip_lines, 0
         pending, after_blank = b"", False
         for data, final in self._blocks:
+            if isinstance(data, LongLine):
+                if pending:
+                    # What is open there cannot be closed by a line that nobody reads.
+                    chunk, count, blank = self._whole(pending, line)
+                    yield chunk
+                    line, blank_lines, pending = line + count, blank_lines + blank, b""
+                yield self._too_long(data, line)
+                line, after_blank = line + 1, False
+                self._bad_records += 1
+                continue
             block = pending + data
             pending = b""
             if not _OTHER_THAN_LINE_ENDS.search(block):
@@ -168,10 +183,31 @@ class DelimitedReader:
             after_blank = stop - 1 in found.blank_lines if stop else after_blank
         if line == 1 + self._skip_lines + blank_lines:
             # No row came: the columns are known all the same.
-            nothing = pl.Series(dtype=pl.Int64)
-            yield RowChunk(cells=self._parse(b"", 0), lines=nothing, malformed=(), original=lambda rows: rows.cast(str))
+            yield self._no_rows()
         if blank_lines:
             self.facts.warnings.append(f"{blank_lines} blank lines were skipped.")
+
+    def _whole(self, block: bytes, line: int) -> tuple[RowChunk, int, int]:
+        """The records of a block that nothing comes after; how many lines it has, and how many blank ones."""
+        text = _decoded(block, line, final=True, lenient=not self._by_contract)
+        unreadable = unreadable_lines(text)
+        found = split_block(shown_text(text) if unreadable else text, self._dialect, len(self._names), final=True)
+        chunk = _chunk(found, self._parse(found.text.encode(), len(found.lines)), line, found.line_count)
+        if unreadable:
+            chunk = without_unreadable(chunk, found, unreadable, line)
+        return chunk, found.line_count, len(found.blank_lines)
+
+    def _too_long(self, data: LongLine, line: int) -> RowChunk:
+        shown = data.head.decode(errors="replace")
+        reason = (
+            f"the line has {data.size_bytes:,} bytes, and {MAX_LINE_BYTES:,} at most are read; its beginning is shown"
+        )
+        return self._no_rows([MalformedRecord(line, shown, reason)])
+
+    def _no_rows(self, malformed: Sequence[MalformedRecord] = ()) -> RowChunk:
+        nothing = pl.Series(dtype=pl.Int64)
+        cells = self._parse(b"", 0)
+        return RowChunk(cells=cells, lines=nothing, malformed=malformed, original=lambda rows: rows.cast(pl.String))
 
     def _look(self) -> Look:
         header = None if self._by_contract else self.facts.header
@@ -186,7 +222,8 @@ class DelimitedReader:
         rest = Rest(self._dialect, lines)
         rest.add(pending.decode(errors="replace"))
         for data, _ in self._blocks:
-            rest.add(data.decode(errors="replace"))
+            text = data.head + b"\n" if isinstance(data, LongLine) else data
+            rest.add(text.decode(errors="replace"))
         rest.close()
         self.facts.footer, self.facts.further_tables = rest.footer, rest.tables
         self.facts.warnings.extend(rest.warnings())
@@ -238,7 +275,7 @@ def _no_lines(size: int) -> UnreadableFile:
     )
 
 
-def _with_last(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+def _with_last(blocks: Iterator[bytes | LongLine]) -> Iterator[tuple[bytes | LongLine, bool]]:
     """Each block, and whether it is the last one."""
     ready = next(blocks, None)
     while ready is not None:

@@ -87,7 +87,7 @@ def test_a_batch_with_one_file_that_csv_cannot_carry_is_ndjson_and_no_other_obje
 
 
 def test_columns_that_a_file_adds_are_in_its_rows_and_make_its_batch_ndjson(site: Site) -> None:
-    wide = b"at,Colour,word,size\n2026-03-01T00:00:00Z,007,a,\n"
+    wide = b"at,Colour,word,size,x\n2026-03-01T00:00:00Z,007,a,,1\n"
     plain, added = cleaned(site, PLAIN, wide, contract=f"{WORDS}unknown_columns: add\n")
     assert added.staged is not None
     assert added.staged.added_columns == ("Colour", "size")
