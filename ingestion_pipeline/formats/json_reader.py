@@ -19,7 +19,7 @@ from ingestion_pipeline.formats.columns import judge_unknown, tell_missing
 from ingestion_pipeline.formats.json_head import JsonKind
 from ingestion_pipeline.formats.json_records import JsonTables
 from ingestion_pipeline.formats.json_scan import JsonDocument
-from ingestion_pipeline.formats.text import LongLine, line_blocks, undecodable
+from ingestion_pipeline.formats.text import line_blocks, undecodable
 
 _NAMES = {"lines": "NDJSON", "array": "JSON array", "row": "JSON object", "inside": "JSON array"}
 _WHITE = " \t\r"
@@ -144,15 +144,14 @@ class JsonReader:
         """The lines of NDJSON that are not blank."""
         first = 1
         blocks = line_blocks(
-            stream, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, line_bytes=json_scan.MAX_RECORD_BYTES
+            stream,
+            block_bytes=chunk_bytes,
+            block_lines=_CHUNK_LINES,
+            line_bytes=json_scan.MAX_RECORD_BYTES,
+            too_long=_too_long,
         )
         for block in blocks:
-            if isinstance(block, LongLine):
-                raise UnreadableFile(
-                    f"Line {first} is longer than {json_scan.MAX_RECORD_BYTES // 1024 // 1024} MiB: "
-                    "it is no JSON record.",
-                    hint="Upload an array of smaller objects, or one object per line.",
-                )
+            assert isinstance(block, bytes)
             try:
                 text = block.decode()
             except UnicodeDecodeError as error:
@@ -182,3 +181,10 @@ def _elements(stream: Iterable[bytes], kind: JsonKind, chunk_bytes: int) -> Iter
         found = document.at_path(kind.path) if kind.path else document.only_array()
     for part in found:
         yield _Stretch(pl.Series(part.texts, dtype=pl.String), pl.Series(part.lines, dtype=pl.Int64), part.others)
+
+
+def _too_long() -> UnreadableFile:
+    return UnreadableFile(
+        f"A line is longer than {json_scan.MAX_RECORD_BYTES // 1024 // 1024} MiB: it is no JSON record.",
+        hint="Upload an array of smaller objects, or one object per line.",
+    )

@@ -6,7 +6,7 @@ What belongs here: bytes and encodings. What does not: cells and records.
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ingestion_pipeline.errors import UnreadableFile
@@ -102,12 +102,18 @@ class LongLine(NamedTuple):
 
 
 def line_blocks(
-    stream: Iterable[bytes], *, block_bytes: int, block_lines: int, line_bytes: int = MAX_LINE_BYTES
+    stream: Iterable[bytes],
+    *,
+    block_bytes: int,
+    block_lines: int,
+    line_bytes: int = MAX_LINE_BYTES,
+    too_long: Callable[[], UnreadableFile] | None = None,
 ) -> Iterator[bytes | LongLine]:
     """Stretches of whole lines of about so many bytes, or so many short lines; only the last may lack a line end.
 
     Args:
         line_bytes: A longer line, give or take half a megabyte, comes by itself and is not held.
+        too_long: The error for such a line, raised before the rest of it is read; None: it is passed over.
     """
     parts: list[bytes] = []
     size = lines = behind = 0  # `behind`: bytes behind the last line end
@@ -120,6 +126,8 @@ def line_blocks(
         cut = piece.rfind(b"\n") + 1
         behind = len(piece) - cut if cut else behind + len(piece)
         if behind > line_bytes:
+            if too_long is not None:
+                raise too_long()
             data = b"".join(parts)
             if size > behind:
                 yield data[: size - behind]
