@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_pipeline.defs import arrivals, assets, callbacks, doing, resources, schedules, sensors
+from ingestion_pipeline.defs import arrivals, assets, callbacks, doing, resources, schedules, sensors, upkeep
 from ingestion_pipeline.logs import configure_logging
 
 
@@ -25,7 +25,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             *(assets.disabled_asset(error) for error in book.broken_datasources.values()),
             doing.asset,
         ],
-        jobs=[*jobs, schedules.sweep],
+        jobs=[*jobs, schedules.sweep, *upkeep.JOBS],
         sensors=[
             sensors.uploads_sensor(jobs, {name: contract.partition_start for name, contract in book.contracts.items()}),
             callbacks.callbacks,
@@ -34,7 +34,7 @@ def build_defs(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
             ),
             doing.sensor,
         ],
-        schedules=[schedules.sweep_schedule],
+        schedules=[schedules.sweep_schedule, *upkeep.daily_schedules(resources.settings())],
         resources={
             "settings": resources.SettingsResource(),
             "ledger": resources.LedgerResource(),

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingestion_pipeline.errors import ConfigurationError
@@ -75,6 +75,24 @@ class Settings(BaseSettings):
     callback_allowed: str | None = None
     # For a request to a receiver, from resolving its name to the end of its answer.
     callback_timeout_seconds: float = 10.0
+
+    # Reconciliation: once a day, by Dagster's schedule (UTC)
+    reconcile_cron: str = "17 3 * * *"
+    # A job's rows are counted again when the last count is so old, at most so many jobs in one run.
+    reconcile_after_days: float = Field(7.0, ge=0)
+    reconcile_max_jobs: int = Field(10_000, ge=1)
+    # Files of one datasource that one run loads again; more are no accident, and a person decides. 0: none.
+    reconcile_max_repairs: int = Field(100, ge=0)
+
+    # Retention: once a day; counted from a job's end
+    retention_cron: str = "47 4 * * *"
+    retention_cleaned_days: float = Field(7.0, ge=1)
+    retention_quarantine_days: float = Field(90.0, ge=1)
+    # The database refuses to delete what is younger than 400 days.
+    retention_jobs_days: float = Field(400.0, ge=400)
+    retention_runs_days: float = Field(90.0, ge=1)
+    # Callbacks that were delivered or given up, with the log of their tries.
+    retention_deliveries_days: float = Field(90.0, ge=1)
 
     # Op outputs: in the bucket, or (one machine only) in DAGSTER_HOME
     op_outputs: Literal["s3", "local"] = "s3"

@@ -207,6 +207,36 @@ class Druid:
         percent = read(doing, response).get(datasource)
         return float(percent) if isinstance(percent, int | float) else None
 
+    def compaction(self, datasource: str) -> dict[str, Any] | None:
+        """The automatic compaction that is configured for the datasource; None: there is none."""
+        doing = f"tell the compaction of {datasource}"
+        response = self._http.send(doing, "GET", self._compaction_url(datasource))
+        if response.status_code == 404:
+            return None
+        configured: dict[str, Any] = read(doing, response)
+        return configured
+
+    def set_compaction(self, configuration: Mapping[str, Any]) -> None:
+        """Configure automatic compaction of the datasource that the configuration names."""
+        doing = f"configure the compaction of {configuration['dataSource']}"
+        response = self._http.send(doing, "POST", self._compaction_url(), json=configuration)
+        if not response.ok:
+            raise classify_response(doing, response.status_code, response.text)
+
+    def stop_compaction(self, datasource: str) -> None:
+        """Take the configuration away; tasks that run go on."""
+        doing = f"stop the compaction of {datasource}"
+        response = self._http.send(doing, "DELETE", self._compaction_url(datasource))
+        if not response.ok and response.status_code != 404:
+            raise classify_response(doing, response.status_code, response.text)
+
+    def load_rules(self, datasource: str) -> list[dict[str, Any]]:
+        """The rules by which segments are loaded and dropped: the datasource's, then the cluster's."""
+        doing, name = f"tell the load rules of {datasource}", quote(datasource, safe="")
+        url = f"{self._coordinator}/druid/coordinator/v1/rules/{name}"
+        rules: list[dict[str, Any]] = read(doing, self._http.send(doing, "GET", url, params={"full": "true"}), list)
+        return rules
+
     def count_by_job(self, datasource: str, job_ids: Sequence[str], interval: Interval) -> dict[str, int]:
         """Rows per job, as a person asking by SQL would count them: no cache, `start <= __time < end`.
 
@@ -365,6 +395,10 @@ class Druid:
 
     def _context(self, timeout: Timeout | None) -> dict[str, Any]:
         return {**NO_CACHE, "timeout": int((timeout or self._http.timeout)[1] * 1000)}
+
+    def _compaction_url(self, datasource: str | None = None) -> str:
+        url = f"{self._coordinator}/druid/coordinator/v1/config/compaction"
+        return url if datasource is None else f"{url}/{quote(datasource, safe='')}"
 
     def _task_url(self, task_id: str) -> str:
         return f"{self._overlord}/druid/indexer/v1/task/{quote(task_id, safe='')}"

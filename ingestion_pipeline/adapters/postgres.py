@@ -3,8 +3,8 @@
 What belongs here: the connection, its errors, and what is shared by the sides. The sides are
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
 `attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `arrivals` (what came of what was
-expected), `figures` (how all of it is doing), `callbacks` (who is told what), `deliveries` (telling it) and `jobs`
-(what people read).
+expected), `figures` (how all of it is doing), `callbacks` (who is told what), `deliveries` (telling it), `upkeep` (what
+schedules look after) and `jobs` (what people read).
 """
 
 import json
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_figures import FiguresOfLedger
     from ingestion_pipeline.adapters.postgres_jobs import Jobs
     from ingestion_pipeline.adapters.postgres_queue import Queue
+    from ingestion_pipeline.adapters.postgres_upkeep import Upkeep
     from ingestion_pipeline.adapters.postgres_work import Work
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -89,6 +90,12 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_attempts import Attempts
 
         return Attempts(self.engine)
+
+    @cached_property
+    def upkeep(self) -> "Upkeep":
+        from ingestion_pipeline.adapters.postgres_upkeep import Upkeep
+
+        return Upkeep(self.engine)
 
     @cached_property
     def corrections(self) -> "Corrections":

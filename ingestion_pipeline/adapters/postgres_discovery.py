@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -57,6 +58,8 @@ WHERE NOT EXISTS ({_KNOWN})
 ON CONFLICT DO NOTHING
 RETURNING job_id
 """)
+
+_UNKNOWN = sa.text(f"SELECT u.object_key FROM {_ROWS} WHERE NOT EXISTS ({_KNOWN})")
 
 _ANNOUNCE = sa.text("""
 INSERT INTO ingestion_jobs (
@@ -174,32 +177,18 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         """
         if not uploads:
             return Entered()
-        rows = [
-            {
-                "job_id": str(job_id),
-                "organization": upload.organization,
-                "datasource": upload.datasource,
-                "bucket": upload.bucket,
-                "object_key": storable_key(upload.stored.key),
-                "version_id": upload.stored.version_id,
-                "etag": upload.stored.etag,
-                "size_bytes": upload.stored.size_bytes,
-                "last_modified": upload.stored.last_modified,
-                "file_name": clean_text(upload.file_name),
-                "lane": lane.value,
-                "priority": int(Priority.LOW if lane is not Lane.LIVE else priority),
-                "partition_day": upload.partition_day.isoformat(),
-                "warnings": list(upload.warnings),
-            }
-            for (upload, lane), job_id in zip(uploads, job_ids, strict=False)
-        ]
-        # In one order, whoever enters: two that enter the same objects at once must not wait for each other.
-        rows.sort(key=lambda row: (row["object_key"], row["version_id"], row["etag"]))
+        rows = _rows(uploads, job_ids, priority)
         parameters = {"rows": as_json(rows), "now": now}
         with transaction(self._engine) as connection:
             arrived = connection.execute(_BIND_AWAITED, parameters).scalars().all()
             new = connection.execute(_ENTER, parameters).scalars().all()
         return Entered(new=tuple(map(str, new)), arrived=tuple(map(str, arrived)))
+
+    def unknown(self, uploads: Sequence[tuple[Upload, Lane]], *, job_ids: Iterable[UUID]) -> set[str]:
+        """The keys of those that `enter` would make a row for."""
+        rows = _rows(uploads, job_ids, Priority.MEDIUM)
+        with transaction(self._engine) as connection:
+            return set(connection.execute(_UNKNOWN, {"rows": as_json(rows)}).scalars()) if rows else set()
 
     def announce(
         self,
@@ -315,3 +304,28 @@ def storable_key(key: str) -> str:
         return clean
     digest = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:16]
     return f"{clean.encode()[:MAX_KEY_BYTES].decode('utf-8', 'ignore')}…{digest}"
+
+
+def _rows(uploads: Sequence[tuple[Upload, Lane]], job_ids: Iterable[UUID], priority: Priority) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {
+            "job_id": str(job_id),
+            "organization": upload.organization,
+            "datasource": upload.datasource,
+            "bucket": upload.bucket,
+            "object_key": storable_key(upload.stored.key),
+            "version_id": upload.stored.version_id,
+            "etag": upload.stored.etag,
+            "size_bytes": upload.stored.size_bytes,
+            "last_modified": upload.stored.last_modified,
+            "file_name": clean_text(upload.file_name),
+            "lane": lane.value,
+            "priority": int(Priority.LOW if lane is not Lane.LIVE else priority),
+            "partition_day": upload.partition_day.isoformat(),
+            "warnings": list(upload.warnings),
+        }
+        for (upload, lane), job_id in zip(uploads, job_ids, strict=False)
+    ]
+    # In one order, whoever enters: two that enter the same objects at once must not wait for each other.
+    rows.sort(key=lambda row: (row["object_key"], row["version_id"], row["etag"]))
+    return rows

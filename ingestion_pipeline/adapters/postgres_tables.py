@@ -139,6 +139,10 @@ ingestion_jobs = sa.Table(
     _text("upload_url", nullable=True),
     _text("result_url", nullable=True),
     _text("quarantine_url", nullable=True),
+    # afterwards: when its rows were last counted, what became of the uploaded object, and where that lies now
+    _at("verified_at"),
+    _text("after_load", nullable=True),
+    sa.Column("moved_to", JSONB),
     # when
     _at("created_at", now=True),
     _at("arrived_at"),
@@ -163,6 +167,7 @@ ingestion_jobs = sa.Table(
     sa.CheckConstraint(
         "outcome NOT IN ('loaded', 'loaded_with_rejects') OR rows_queryable = rows_accepted", name="loaded_is_proved"
     ),
+    sa.CheckConstraint("after_load IN ('tagged', 'moved', 'deleted', 'left')", name="after_load"),
     # One row per version of an object; replays and retries are further rows of their own cause.
     sa.Index(
         "uq_ingestion_jobs_upload",
@@ -237,6 +242,24 @@ ingestion_jobs = sa.Table(
         "organization",
         postgresql_where=sa.text("outcome IN ('loaded', 'loaded_with_rejects')"),
     ),
+    # What upkeep goes through, a bounded number a day: rows to be counted again, files to be put away, old rows.
+    sa.Index(
+        "ix_ingestion_jobs_verified",
+        "verified_at",
+        postgresql_where=sa.text("outcome IN ('loaded', 'loaded_with_rejects', 'replaced', 'undone')"),
+    ),
+    sa.Index(
+        "ix_ingestion_jobs_after_load",
+        "datasource",
+        "finished_at",
+        postgresql_where=sa.text("outcome IN ('loaded', 'loaded_with_rejects') AND after_load IS NULL"),
+    ),
+    sa.Index(
+        "ix_ingestion_jobs_ended",
+        "finished_at",
+        "job_id",
+        postgresql_where=sa.text("finished_at IS NOT NULL AND outcome NOT IN ('loaded', 'loaded_with_rejects')"),
+    ),
     sa.Index(
         "ix_ingestion_jobs_awaited",
         "bucket",
@@ -296,6 +319,20 @@ druid_attempts = sa.Table(
         unique=True,
         postgresql_where=sa.text(f"kind = 'replace' AND {_OPEN_ATTEMPT}"),
     ),
+    sa.Index(
+        "ix_druid_attempts_spent",
+        "finished_at",
+        postgresql_where=sa.text("state IN ('proved', 'absent', 'unproved') AND spec <> '{}'"),
+    ),
+)
+
+upkeep = sa.Table(
+    "upkeep",
+    metadata,
+    # Where work that is done in pieces goes on; losing it only begins a walk again.
+    sa.Column("name", sa.Text, primary_key=True),
+    _text("position", ""),
+    _at("updated_at", now=True),
 )
 
 attempt_jobs = sa.Table(

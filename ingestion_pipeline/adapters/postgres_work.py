@@ -161,7 +161,7 @@ RETURNING j.job_id
             lease,
             """
             status = 'completed', outcome = :outcome, rows_queryable = :rows_queryable, finished_at = :now,
-            progress_percent = 100, lease_run_id = NULL, next_try_at = NULL,
+            progress_percent = 100, lease_run_id = NULL, next_try_at = NULL, verified_at = :now,
             error_type = NULL, error_code = NULL, error_message = NULL, error_retryable = NULL,
             result = j.result || CAST(:result AS jsonb) || jsonb_build_object(
                 'processing_seconds', round(extract(epoch FROM (CAST(:now AS timestamptz) - j.started_at))::numeric, 3))

@@ -191,6 +191,11 @@ class ObjectStore:
             ),
         )
 
+    @property
+    def client(self) -> Any:
+        """boto3's client, for what obstore cannot do (`adapters.s3_upkeep`)."""
+        return self._boto
+
     def head(self, key: str) -> StoredObject | None:
         """None when there is no such object."""
         try:

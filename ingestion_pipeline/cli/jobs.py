@@ -29,6 +29,7 @@ from ingestion_pipeline.domain.contract import DELIMITED_TEXT
 from ingestion_pipeline.domain.correction import keeper
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Lane, Priority, Status
 from ingestion_pipeline.domain.orders import SHORT_ID, short
+from ingestion_pipeline.domain.reconciliation import unmended
 from ingestion_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> s
         at = job["next_try_at"]
         return f"The next run takes it {'now' if at is None or at <= now else 'after ' + moment(at)}."
     me = f"`ingestion-pipeline {{}} {job['job_id'][:SHORT_ID]}"
+    if outcome in LOADED_OUTCOMES and unmended(job["job_id"], job["warnings"]):
+        return "Read its warning: rows in Druid were found to differ from what was proved."
     if status is Status.COMPLETED:
         by = (job["result"] or {}).get("replaced_by", "")
         return {
@@ -241,6 +244,7 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
     facts: list[tuple[str, str]] = [
         ("job", job["job_id"]),
         ("object", f"s3://{job['bucket']}/{job['object_key']}"),
+        ("put away", _put_away(job)),
         ("size", f"{size(job['size_bytes'])}{', ' + job['content_type'] if job['content_type'] else ''}"),
         ("datasource", f"{job['datasource']}, partition day {job['partition_day']}"),
         ("organization", job["organization"]),
@@ -277,6 +281,12 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
     if job["validation_errors"]:
         page.print()
         print_rejected(job, page, limit=_SHOWN_ERRORS)
+
+
+def _put_away(job: Mapping[str, Any]) -> str:
+    """What became of the upload after it was loaded, and where it is."""
+    key = (job["moved_to"] or {}).get("key")
+    return f"moved to s3://{job['bucket']}/{key}" if key else str(job["after_load"] or "")
 
 
 def _events_table(job: Mapping[str, Any]) -> "Table":

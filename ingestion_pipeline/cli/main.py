@@ -29,6 +29,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "validate": ("validate",),
     "contract": ("contract",),
     "organizations": ("organizations",),
+    "upkeep": ("reconcile", "retention"),
 }
 # Modules whose commands are words after the module's name: `contract check`.
 GROUPS = frozenset({"callbacks", "contract", "organizations"})

@@ -5,6 +5,7 @@ What belongs here: reading. What does not: what is refused (`domain.orders`), th
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ingestion_pipeline.adapters.postgres_orders import target_around
 from ingestion_pipeline.cli.connections import Connections
 from ingestion_pipeline.cli.jobs import find_jobs
 from ingestion_pipeline.cli.output import counted
@@ -30,14 +31,7 @@ def target_of(systems: Connections, text: str, *, prefer: Callable[[Job], bool])
 
 def around(systems: Connections, job: Job) -> Target:
     """What the ledger knows around a job."""
-    replaced = _one(systems, job.replaces_job_id) if job.cause is not Cause.UNDO else None
-    return Target(
-        job=job,
-        family=systems.ledger.corrections.family(job.job_id),
-        successor=_successor(systems, job),
-        predecessor_taken_by=_successor(systems, replaced) if replaced else None,
-        open_change=_one(systems, systems.ledger.corrections.open_changes([job.job_id]).get(job.job_id)),
-    )
+    return target_around(systems.ledger, job)
 
 
 def holding_rows(systems: Connections, cause: Cause, jobs: Sequence[Job]) -> dict[str, list[Job]]:
@@ -65,19 +59,3 @@ def rows_told(jobs: Sequence[Job]) -> str:
 def in_batches(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     """So many that a statement about them ends soon."""
     return (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
-
-
-def _successor(systems: Connections, job: Job) -> Job | None:
-    """The last in the line of those that took its rows' place; or who took its own rows out."""
-    taker: Job | None = None
-    current = job
-    while (after := _one(systems, current.result.get("replaced_by"))) is not None:
-        if taker is not None and after.cause is Cause.UNDO:
-            break  # of the successor: that is the one to name
-        taker = current = after
-    return taker
-
-
-def _one(systems: Connections, job_id: str | None) -> Job | None:
-    found = systems.ledger.jobs.rows_of([job_id]) if job_id else []
-    return found[0] if found else None

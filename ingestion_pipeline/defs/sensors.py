@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
-from uuid import uuid4
 
 import dagster as dg
 import structlog
@@ -18,7 +17,6 @@ import structlog
 from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
-from ingestion_pipeline.adapters.postgres_discovery import Unmatched
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.assets import job_name
 from ingestion_pipeline.defs.batch import now
@@ -27,7 +25,8 @@ from ingestion_pipeline.domain.contract import ContractBook
 from ingestion_pipeline.domain.upload import StoredObject
 from ingestion_pipeline.errors import FileError
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.stages.discover import Cursor, Found, Limits, discover, routing_version, sort_page
+from ingestion_pipeline.stages.discover import Cursor, Found, Limits, discover
+from ingestion_pipeline.upkeep.entry import Entry
 
 SENSOR_NAME = "uploads"
 # The daemon looks at sensors every five seconds; an interval of five, a moment late, would skip every other look.
@@ -136,52 +135,24 @@ def discover_tick(
         ConfigurationError, S3Unavailable, LedgerUnavailable: The tick fails with that sentence and is repeated.
     """
     moment = now()
-    ledger.discovery.note_contracts(book, now=moment)
-    organizations = ledger.discovery.organizations()
-    first_seen = ledger.discovery.first_seen()
-    version = routing_version(book, organizations)
-
-    def enter(page: Sequence[StoredObject], found: Found) -> None:
-        sorted_page = sort_page(
-            page, bucket=bucket.bucket, book=book, organizations=organizations, first_seen=first_seen, now=moment
-        )
-        entered = ledger.discovery.enter(
-            sorted_page.uploads, job_ids=(uuid4() for _ in sorted_page.uploads), now=moment
-        )
-        found.new += len(entered.new)
-        found.arrived += len(entered.arrived)
-        if entered.new:
-            found.warnings += [
-                f"{upload.stored.key}: {warning}" for upload, _ in sorted_page.uploads for warning in upload.warnings
-            ]
-        reasons = {stored.key: reason.message for stored, reason in sorted_page.unmatched}
-        new = ledger.discovery.note_unmatched(
-            [
-                Unmatched(bucket=bucket.bucket, stored=stored, reason=reason.reason, message=reason.message)
-                for stored, reason in sorted_page.unmatched
-            ],
-            routing_version=version,
-            now=moment,
-        )
-        found.unmatched += [(key, reasons.get(key, "")) for key in new]
-
+    entry = Entry.open(ledger, bucket.bucket, book, now=moment)
     position, found = discover(
         bucket,
         cursor=Cursor.from_text(cursor),
         book=book,
-        organizations=organizations,
+        organizations=entry.organizations,
         limits=Limits(cold_pages=settings.sweep_pages_per_tick, hot_pages=settings.hot_prefixes_per_tick),
         now=moment,
         in_budget=in_budget,
-        enter=enter,
+        enter=entry.enter,
     )
     # The sweep comes to them too: this is the short way, and new objects do not wait for it.
     until = time.monotonic() + LOOK_AGAIN_SECONDS
-    again = ledger.discovery.unmatched_to_look_at(bucket.bucket, routing_version=version, limit=1000)
+    again = ledger.discovery.unmatched_to_look_at(bucket.bucket, routing_version=entry.routing_version, limit=1000)
     # One that was deleted meanwhile would be entered for nothing: only those still there are looked at.
     asked = [(item, _now_there(bucket, item)) for item in again if time.monotonic() < until and in_budget()]
     second = Found()
-    enter([stored for _, stored in asked if stored is not None], second)
+    entry.enter([stored for _, stored in asked if stored is not None], second)
     still = {key for key, _ in second.unmatched}
     ledger.discovery.forget_unmatched(bucket.bucket, [item.key for item, _ in asked if item.key not in still])
     found.new += second.new

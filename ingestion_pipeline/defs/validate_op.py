@@ -15,7 +15,8 @@ from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.correction import is_fix, open_rejects
 from ingestion_pipeline.domain.job import Cause, Job, Outcome, Staged
-from ingestion_pipeline.errors import ContractError, FileError, NotAFix, ObjectSuperseded, ProofFailed
+from ingestion_pipeline.domain.upload import Source
+from ingestion_pipeline.errors import ContractError, FileError, NotAFix, ObjectMissing, ObjectSuperseded, ProofFailed
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
 
     # The epoch in the key keeps a replaced worker's late writes away from what Druid reads.
     base = f"{job.organization}/{job.datasource}/{job.job_id}/e{job.lease_epoch}"
+    source = source_of(job, ledger)
 
     def progress(state: "ValidationProgress") -> None:
         heart.check([job.job_id])
@@ -129,7 +131,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
         report: ValidationReport | None
         try:
             report = validate_rows(
-                bucket.read(job.object_key, if_match=job.etag or None),
+                bucket.read(source.key, if_match=source.etag or None),
                 contract=contract,
                 name=job.file_name,
                 sink=sink,
@@ -161,6 +163,23 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
         if not going:
             bucket.delete(sink.cleaned.keys)  # nobody will read them
     return going
+
+
+def source_of(job: Job, ledger: Ledger) -> Source:
+    """Where the file is read: what is loaded for the second time may have been put away after the first.
+
+    Raises:
+        ObjectMissing: It was deleted then.
+    """
+    if job.cause not in (Cause.REPLAY, Cause.RETRY):
+        return Source(key=job.object_key, etag=job.etag)
+    source = ledger.upkeep.source_of(job)
+    if source.deleted:
+        raise ObjectMissing(
+            f"{job.object_key} was deleted from the bucket after it was loaded, as its contract says (after_load).",
+            hint="Send the file again with `upload FILE --replaces JOB`.",
+        )
+    return source
 
 
 def _go_on(job: Job, report: "ValidationReport", contract: Contract, ledger: Ledger) -> bool:

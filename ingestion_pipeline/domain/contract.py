@@ -12,10 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from ingestion_pipeline.domain.contract_patterns import FilePattern
+from ingestion_pipeline.domain.contract_patterns import LOADED_PREFIX, FilePattern
 from ingestion_pipeline.domain.expectation import Expectation
 from ingestion_pipeline.errors import ContractError
 
+AfterLoadAction = Literal["keep", "tag", "move", "delete"]
+Compaction = Literal["off", "auto"]
 ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime", "decimal"]
 Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
@@ -140,7 +142,30 @@ class TimeColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DruidLayout:
+    """How Druid lays rows out.
+
+    Attributes:
+        compaction: Whether Druid merges small segments by itself (`auto`); `off` leaves its configuration alone.
+        skip_newest: So much time before the newest row is not compacted: files still come for it.
+    """
+
     segment_granularity: Granularity = "day"
+    compaction: Compaction = "off"
+    skip_newest: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AfterLoad:
+    """What becomes of an upload whose rows are proved to be in Druid.
+
+    Attributes:
+        minimum_age: How long after the job's end, at least.
+        to: Below which prefix a moved upload lies.
+    """
+
+    action: AfterLoadAction = "keep"
+    minimum_age: timedelta = timedelta(days=1)
+    to: str = LOADED_PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +266,7 @@ class Contract:
     filter: str | None = None
     unique: tuple[str, ...] = ()
     druid: DruidLayout = DruidLayout()
+    after_load: AfterLoad = AfterLoad()
     reject: RejectPolicy = RejectPolicy()
     format: FileFormat = FileFormat()
 

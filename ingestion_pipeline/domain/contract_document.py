@@ -6,7 +6,7 @@ the dotted path of its key. What does not: YAML and files (`adapters.contracts` 
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,10 @@ from ingestion_pipeline.domain.contract import (
     EARLIEST_TIME,
     LATEST_TIME,
     RESERVED_PREFIX,
+    AfterLoad,
+    AfterLoadAction,
     Column,
+    Compaction,
     Contract,
     CrossCheck,
     DruidLayout,
@@ -38,7 +41,7 @@ from ingestion_pipeline.domain.contract_checks import CHECKS
 from ingestion_pipeline.domain.contract_columns import ColumnDocument, StrictDocument, read_columns
 from ingestion_pipeline.domain.contract_expect import ExpectDocument, read_expect
 from ingestion_pipeline.domain.contract_names import alike
-from ingestion_pipeline.domain.contract_patterns import FilePattern, pattern_problem
+from ingestion_pipeline.domain.contract_patterns import LOADED_PREFIX, FilePattern, pattern_problem
 from ingestion_pipeline.domain.contract_problems import Problem, shown, suggestion
 from ingestion_pipeline.domain.contract_sql import read_condition
 
@@ -48,6 +51,15 @@ RESCUED_COLUMN = "rescued_data"
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=120)]
 
 _Moment = Annotated[datetime, AfterValidator(aware)]
+
+
+def _age(text: str) -> str:
+    if not re.fullmatch(r"\d{1,4}[dh]", text):
+        raise ValueError("a length of time is written in days or hours: 1d, 12h")
+    return text
+
+
+_Age = Annotated[str, AfterValidator(_age)]
 
 _Character = Annotated[str, StringConstraints(pattern=r"^[\x00-\x7f]$")]
 
@@ -92,6 +104,20 @@ class _Time(StrictDocument):
 
 class _Druid(StrictDocument):
     segment_granularity: Granularity = "day"
+    compaction: Compaction = "off"
+    skip_newest: _Age = "1d"
+
+
+def _loaded_prefix(text: str) -> str:
+    if not text.startswith(LOADED_PREFIX) or not text.endswith("/") or "//" in text:
+        raise ValueError(f"it has to be '{LOADED_PREFIX}' or lie below it, and end with '/': '{LOADED_PREFIX}2026/'")
+    return text
+
+
+class _AfterLoad(StrictDocument):
+    action: AfterLoadAction = "keep"
+    minimum_age: _Age = "1d"
+    to: Annotated[str, StringConstraints(max_length=200), AfterValidator(_loaded_prefix)] | None = None
 
 
 class _Reject(StrictDocument):
@@ -135,6 +161,7 @@ class ContractDocument(StrictDocument):
     unique: list[str] = Field(default_factory=list)
     time: _Time
     druid: _Druid = _Druid()
+    after_load: _AfterLoad = _AfterLoad()
     reject: _Reject = _Reject()
     format: _Format = _Format()
 
@@ -194,7 +221,16 @@ def read_document(
             max=document.time.max,
             keep=document.time.keep,
         ),
-        druid=DruidLayout(segment_granularity=document.druid.segment_granularity),
+        druid=DruidLayout(
+            segment_granularity=document.druid.segment_granularity,
+            compaction=document.druid.compaction,
+            skip_newest=_span(document.druid.skip_newest),
+        ),
+        after_load=AfterLoad(
+            action=document.after_load.action,
+            minimum_age=_span(document.after_load.minimum_age),
+            to=document.after_load.to or LOADED_PREFIX,
+        ),
         reject=RejectPolicy(
             policy=document.reject.policy,
             max_fraction=document.reject.max_fraction,
@@ -213,10 +249,16 @@ def read_document(
             table=document.format.table,
         ),
     )
+    if document.after_load.to is not None and document.after_load.action != "move":
+        problems.append(Problem("after_load.to", "nothing is moved there", "Write action: move, or remove it."))
     if document.filter is not None:
         read_condition("filter", document.filter, columns, problems)
     problems.extend(_problems_between(contract))
     return problems or contract
+
+
+def _span(age: str) -> timedelta:
+    return timedelta(days=int(age[:-1])) if age.endswith("d") else timedelta(hours=int(age[:-1]))
 
 
 def _schema_problem(details: dict[str, Any]) -> Problem:
@@ -256,6 +298,7 @@ def known_keys(location: list[str]) -> list[str]:
         "checks": _CrossCheck,
         "time": _Time,
         "druid": _Druid,
+        "after_load": _AfterLoad,
         "reject": _Reject,
         "format": _Format,
         "expect": ExpectDocument,

@@ -16,8 +16,10 @@ from typing import Self
 
 PLACEHOLDERS = ("organization", "date", "yyyy", "mm", "dd", "job_id", "name")
 UPLOADS_PREFIX = "uploads/"
-OWN_PREFIXES = ("cleaned/", "dagster/", "quarantine/")
-"""What runs write: never looked at, and no contract may claim it."""
+LOADED_PREFIX = "loaded/"
+"""Where uploads are moved to once they are loaded, if their contract says so."""
+OWN_PREFIXES = ("cleaned/", "dagster/", LOADED_PREFIX, "quarantine/")
+"""What the pipeline itself writes: never looked at, and no contract may claim it."""
 RESERVED_PREFIXES = (UPLOADS_PREFIX, *OWN_PREFIXES)
 
 _TOKEN = re.compile(r"\{([^{}]*)\}|(\*\*/?)|(\*)|(\?)|([^{}*?]+)|([{}])")

@@ -24,6 +24,7 @@ class Target:
         successor: Who has taken its rows' place, or taken them out; the last in a line of replacements.
         predecessor_taken_by: The same for the job that it was ordered to replace.
         open_change: A replay or undo of it that has not ended.
+        upload_deleted: Its object was deleted after it was loaded, as its contract says.
     """
 
     job: Job
@@ -31,6 +32,7 @@ class Target:
     successor: Job | None = None
     predecessor_taken_by: Job | None = None
     open_change: Job | None = None
+    upload_deleted: bool = False
 
 
 def short(job: Job | str) -> str:
@@ -76,6 +78,13 @@ def require_replayable(target: Target) -> None:
             f"Job {short(job)} was to replace job {short(job.replaces_job_id or '')}, which job {short(taken_by)} has "
             f"{_done(taken_by)} meanwhile.",
             "Upload the file again; with --replaces and the present job if one has its rows.",
+        )
+    if target.upload_deleted:
+        raise _refused(
+            job,
+            f"The file of job {short(job)} was deleted from the bucket after it was loaded, as its contract says "
+            "(after_load).",
+            f"Send it again with `upload FILE --replaces {short(job)}`.",
         )
     _require_no_open_change(target)
 

@@ -34,3 +34,17 @@ class Upload:
     @property
     def file_name(self) -> str:
         return self.stored.key.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a job's upload is to be read: its own key, unless it was put away after it was loaded.
+
+    Attributes:
+        etag: Of the object there; "" where it is not known.
+        deleted: It was deleted then; there is nothing to be read.
+    """
+
+    key: str
+    etag: str
+    deleted: bool = False

@@ -15,7 +15,7 @@ cursor only says where to go on looking:
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -167,7 +167,7 @@ def discover(
     limits: Limits,
     now: datetime,
     in_budget: Callable[[], bool],
-    enter: Callable[[Sequence[StoredObject], Found], None],
+    enter: Callable[[Sequence[StoredObject], Found], object],
 ) -> tuple[Cursor, Found]:
     """One tick of both lanes.
 
@@ -237,10 +237,7 @@ def _cold_lane(cursor: Cursor, look: Look, *, limits: Limits, go: Callable[[], b
         page = look("", after)
         if len(page) < PAGE:
             return replace(cursor, cold_after="", walked_whole=from_start)
-        after = page[-1].key
-        for own in OWN_PREFIXES:
-            if after.startswith(own):
-                after = own + _END
+        after = _behind_own(page[-1].key)
     return replace(cursor, cold_after=after, walked_whole=False)
 
 
@@ -253,6 +250,29 @@ def _undated_prefixes(book: ContractBook) -> list[str]:
             if not pattern.has_date
         }
     )
+
+
+def claimed_pages(lister: Lister, book: ContractBook) -> Iterator[list[StoredObject]]:
+    """Every page of what the contracts claim, prefix after prefix: a full listing, for reconciliation."""
+    prefixes = sorted({pattern.static_prefix for contract in book.contracts.values() for pattern in contract.files})
+    last = None
+    for prefix in prefixes:
+        if last is not None and prefix.startswith(last):
+            continue  # listed with what it begins with
+        last, after = prefix, ""
+        while page := lister.list_page(prefix, after=after):
+            yield page
+            if len(page) < PAGE:
+                break
+            after = _behind_own(page[-1].key)
+
+
+def _behind_own(key: str) -> str:
+    """The key to go on after: behind everything that runs wrote, once a listing has come to it."""
+    for own in OWN_PREFIXES:
+        if key.startswith(own):
+            return own + _END
+    return key
 
 
 def routing_version(book: ContractBook, organizations: Iterable[str]) -> str:

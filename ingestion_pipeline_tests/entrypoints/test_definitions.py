@@ -109,6 +109,17 @@ def test_sensor_and_schedule_run_without_being_switched_on(contracts_dir: Path) 
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 
 
+def test_upkeep_runs_every_night_without_being_switched_on_and_can_be_launched_by_hand(contracts_dir: Path) -> None:
+    defs = load()
+    for name, ops in (
+        ("reconcile", {"reconcile_uploads", "sweep_claims", "reconcile_rows", "configure_compaction"}),
+        ("retention", {"put_away", "remove_what_is_old", "forget_runs"}),
+    ):
+        schedule = defs.resolve_schedule_def(f"{name}_schedule")
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert {node.name for node in defs.resolve_job_def(name).nodes} == ops
+
+
 def test_a_broken_contract_disables_its_datasource_alone_and_says_why(contracts_dir: Path) -> None:
     (contracts_dir / "orders.yaml").write_text(CONTRACT.format(name="orders"))
     (contracts_dir / "visits.yaml").write_text(CONTRACT.format(name="visits").replace("integer", "intger"))

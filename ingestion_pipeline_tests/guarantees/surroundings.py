@@ -17,6 +17,7 @@ READINGS = (
     "batches",
     "twins",
     "corrected",
+    "dropped",
     "alone",
     "stopped_by_hand",
     "killed_together",

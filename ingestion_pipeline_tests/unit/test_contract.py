@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from ingestion_pipeline.adapters.contracts import load_contract, load_contracts
-from ingestion_pipeline.domain.contract import Contract
+from ingestion_pipeline.domain.contract import AfterLoad, Contract
 from ingestion_pipeline.domain.contract_checks import CHECKS, check_expression, polars_type
 from ingestion_pipeline.domain.contract_document import ContractDocument, known_keys
 from ingestion_pipeline.errors import ConfigurationError, ContractError
@@ -297,5 +298,26 @@ def test_the_reference_has_every_key_check_and_rule():
     words = set(re.findall(r"`([a-z_]+)`", text))
     assert set(ContractDocument.model_fields) - words == set()
     assert set(CHECKS) - words == set()
-    for part in ("columns", "format", "time", "reject", "druid", "expect"):
+    for part in ("columns", "format", "time", "reject", "druid", "expect", "after_load"):
         assert set(known_keys([part])) - words - {"column", "min", "max", "keep"} == set()
+
+
+def test_what_becomes_of_a_loaded_upload_is_the_contracts_to_say() -> None:
+    assert contract_of().after_load == AfterLoad(action="keep", minimum_age=timedelta(days=1), to="loaded/")
+    moved = contract_of(after_load={"action": "move", "minimum_age": "36h", "to": "loaded/old/"}).after_load
+    assert moved == AfterLoad(action="move", minimum_age=timedelta(hours=36), to="loaded/old/")
+
+
+@pytest.mark.parametrize(
+    ("after_load", "key"),
+    [
+        ({"action": "shred"}, "after_load.action"),
+        ({"action": "delete", "minimum_age": "a while"}, "after_load.minimum_age"),
+        ({"action": "delete", "minimum_age": "1.5d"}, "after_load.minimum_age"),
+        ({"action": "move", "to": "archive/"}, "after_load.to"),
+        ({"action": "move", "to": "loaded/old"}, "after_load.to"),
+        ({"action": "delete", "to": "loaded/old/"}, "after_load.to"),
+    ],
+)
+def test_mistakes_about_loaded_uploads_are_told(after_load: dict[str, str], key: str) -> None:
+    assert set(problems_of(after_load=after_load)) == {key}

@@ -211,7 +211,7 @@ def test_a_tick_costs_the_same_beside_ten_times_as_many_old_objects() -> None:
 def test_what_runs_write_is_skipped_in_one_step() -> None:
     own = [f"{prefix}{n:05d}" for prefix in OWN_PREFIXES for n in range(1_000)]
     watcher = Watcher(Bucket([*own, "feed/a.csv", "exports/dt=2026-03-01/b.csv"]), cold=2, hot=0)
-    for _ in range(4):
+    for _ in range(len(OWN_PREFIXES) + 1):
         watcher.tick()
     assert watcher.entered == {"feed/a.csv", "exports/dt=2026-03-01/b.csv"}
 

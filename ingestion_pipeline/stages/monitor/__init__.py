@@ -5,6 +5,7 @@ them may be left and entered again) and the judgements. What does not: HTTP (`ad
 text means (`domain.druid_failures`), the ledger (the op's `progress` writes there).
 """
 
+from ingestion_pipeline.stages.monitor.drift import find_drift
 from ingestion_pipeline.stages.monitor.follow import follow_task, judge_task
 from ingestion_pipeline.stages.monitor.proof import (
     judge_counts,
@@ -20,6 +21,7 @@ __all__ = [
     "DruidReader",
     "Progress",
     "Verdict",
+    "find_drift",
     "follow_task",
     "judge_counts",
     "judge_replaced",

@@ -89,7 +89,7 @@ def prove_counts(
             progress(Progress(step="proving", rows=rows, seconds=clock() - began, state=verdict.name))
             if not nudged:
                 # The coordinator learns of new segments by a poll that may be a minute away: have it poll now, once.
-                _loaded(druid, datasource, intervals)
+                loaded_percent(druid, datasource, intervals)
                 nudged = True
             answered = clock()
         except DruidUnavailable as error:
@@ -100,7 +100,7 @@ def prove_counts(
             sleep(LAST_POLL_SECONDS)
             continue
         if late:
-            raise _unproved(datasource, verdict, _loaded(druid, datasource, intervals), deadline_seconds)
+            raise _unproved(datasource, verdict, loaded_percent(druid, datasource, intervals), deadline_seconds)
         sleep(min(pause, max(0.0, deadline_seconds - (clock() - began))))
     raise AssertionError("the pauses never end")
 
@@ -137,7 +137,7 @@ def prove_absent(
         served_before = loaded >= 100.0
         if any(druid.served_by_job(datasource, job_ids, within).values()):
             return False
-        loaded = _loaded(druid, datasource, intervals)
+        loaded = loaded_percent(druid, datasource, intervals)
         if loaded >= 100.0 and served_before:
             return True
         if loaded >= 100.0:
@@ -216,7 +216,7 @@ def prove_replaced(
         try:
             counted = druid.rows_by_job(datasource, merged(intervals))
             verdict = judge(counted)
-            loaded = _loaded(druid, datasource, intervals)
+            loaded = loaded_percent(druid, datasource, intervals)
             answered = clock()
         except DruidUnavailable as error:
             if late or clock() - answered >= PATIENCE_SECONDS:
@@ -258,7 +258,7 @@ def require_served(
     began = clock()
     served = False
     for pause in pauses():
-        loaded = _loaded(druid, datasource, intervals)
+        loaded = loaded_percent(druid, datasource, intervals)
         if loaded >= 100.0:
             if served:
                 return
@@ -277,7 +277,7 @@ def require_served(
     raise AssertionError("the pauses never end")
 
 
-def _loaded(druid: DruidReader, datasource: str, intervals: Sequence[Interval]) -> float:
+def loaded_percent(druid: DruidReader, datasource: str, intervals: Sequence[Interval]) -> float:
     """The least percentage over the intervals; one without any used segment has nothing left to load."""
     shares = (druid.load_status(datasource, interval, force=True) for interval in merged(intervals))
     return min((share for share in shares if share is not None), default=100.0)

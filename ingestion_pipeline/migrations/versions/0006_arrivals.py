@@ -1,12 +1,12 @@
 """Arrivals: what was late, missing or too small; indexes by which arrivals and ends of a time are found.
 
-Revision ID: 0007
+Revision ID: 0006
 Revises: 0005
 """
 
 from alembic import op
 
-revision = "0007"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,1 @@
+"""Work over several outside systems that Dagster's jobs and the command line share; no Dagster, no decisions."""
