@@ -2,7 +2,8 @@
 
 What belongs here: the connection, its errors, and what is shared by the sides. The sides are
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
-`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out) and `jobs` (what people read).
+`attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `jobs` (what people read) and
+`diagnosis` (what holds one file).
 """
 
 import json
@@ -21,6 +22,7 @@ from ingestion_pipeline.errors import ConfigurationError, LedgerUnavailable
 if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_attempts import Attempts
     from ingestion_pipeline.adapters.postgres_corrections import Corrections
+    from ingestion_pipeline.adapters.postgres_diagnosis import Diagnosis
     from ingestion_pipeline.adapters.postgres_discovery import Discovery
     from ingestion_pipeline.adapters.postgres_jobs import Jobs
     from ingestion_pipeline.adapters.postgres_queue import Queue
@@ -89,6 +91,12 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_corrections import Corrections
 
         return Corrections(self.engine)
+
+    @cached_property
+    def diagnosis(self) -> "Diagnosis":
+        from ingestion_pipeline.adapters.postgres_diagnosis import Diagnosis
+
+        return Diagnosis(self.engine)
 
     @cached_property
     def jobs(self) -> "Jobs":
