@@ -12,11 +12,8 @@ from ingestion_pipeline.adapters.postgres import transaction
 from ingestion_pipeline.adapters.postgres_discovery import storable_key
 from ingestion_pipeline.adapters.postgres_jobs import JOB_COLUMNS, job_from_row
 from ingestion_pipeline.adapters.postgres_queue import BUSY_VERSION, NEWER_VERSION, SUPERSEDABLE, WHOLE_BATCH
-from ingestion_pipeline.domain.diagnosis import AttemptNow, JobNow, QueuePlace
+from ingestion_pipeline.domain.diagnosis import AHEAD_LIMIT, AttemptNow, JobNow, QueuePlace
 from ingestion_pipeline.domain.job import AttemptKind, AttemptState
-
-AHEAD_LIMIT = 10_000
-"""Files before one are counted so far and no further."""
 
 _JOB = sa.text(f"""
 SELECT {JOB_COLUMNS}, j.arrived_at, j.started_at, j.finished_at, j.claim_token, j.claimed_at, j.run_id, j.lease_run_id,

@@ -127,8 +127,8 @@ def find_jobs(systems: Connections, text: str) -> list[dict[str, Any]]:
     if not found:
         raise ConfigurationError(
             f"There is no job '{text}'.",
-            hint="Give its id (4 characters or more) or its key: `ingestion-pipeline jobs`. What became of a file that was "
-            "put into the bucket: `ingestion-pipeline why KEY`.",
+            hint="Give its id (4 characters or more) or its key: `ingestion-pipeline jobs`. What became of an "
+            "object in the bucket: `ingestion-pipeline why KEY`.",
         )
     return found
 

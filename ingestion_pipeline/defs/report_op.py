@@ -14,7 +14,7 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import datasource_of, partition_days
-from ingestion_pipeline.defs.metadata import rule_counts, rules_table, run_metadata
+from ingestion_pipeline.defs.metadata import rule_counts, rules_table, run_metadata, why_commands
 from ingestion_pipeline.domain.job import Outcome, Status
 
 CHECKS = {
@@ -63,12 +63,14 @@ def report(
         description=f"{rejected:,} of {read:,} rows were rejected{_most(counts)}.",
         metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed, **by_rule},
     )
-    failed = [f"{job.file_name}: {job.error_message}" for job in jobs if job.status is Status.FAILED]
+    unloaded = [job for job in jobs if job.status is Status.FAILED]
+    failed = [f"{job.file_name}: {job.error_message}" for job in unloaded]
+    asked = why_commands(unloaded)
     yield dg.AssetCheckResult(
         check_name="files_loaded",
         passed=not failed,
         description=f"{len(failed)} of {len(jobs)} files failed.",
-        metadata={"failed": dg.MetadataValue.json(failed[:100])},
+        metadata={"failed": dg.MetadataValue.json(failed[:100]), **({"why": asked} if asked else {})},
     )
     # One that was canceled, or came too late to replay anything, was not to load its rows; one that was sent back has
     # yet to.

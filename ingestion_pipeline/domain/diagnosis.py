@@ -14,6 +14,9 @@ from ingestion_pipeline.domain.job import AttemptKind, AttemptState, Job
 from ingestion_pipeline.domain.routing import NoRoute, Route
 from ingestion_pipeline.domain.upload import StoredObject
 
+AHEAD_LIMIT = 1_000
+"""Files before one in the queue are counted so far and no further."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoAnswer:
@@ -63,7 +66,7 @@ class QueuePlace:
         newer_job_id: A job of a newer version of its key: this one ends as superseded.
         busy_job_id: Another version of its key that a run works on, or that is on its way into Druid.
         batch_is_free: Whether every file of the attempt that it is frozen in can be claimed with it.
-        ahead: Files of its organization and lane that go before it, counted up to a limit.
+        ahead: Files of its organization and lane that go before it, counted up to `AHEAD_LIMIT`.
     """
 
     newer_job_id: str | None = None

@@ -6,6 +6,7 @@ What belongs here: jobs that no run works on. What does not: jobs in a run (`sta
 from collections.abc import Mapping
 
 from ingestion_pipeline.domain.diagnosis import (
+    AHEAD_LIMIT,
     Absent,
     ContractNow,
     DagsterNow,
@@ -151,8 +152,9 @@ def _held_by_contract(facts: Facts, now_: JobNow) -> Answer | None:
         if not contract.exists:
             return needs_a_person(
                 "contract_gone",
-                f"There is no contract of its datasource {job.datasource} any more: its file is gone.",
-                "Put the contract back; its files go on by themselves.",
+                f"There is no contract of its datasource {job.datasource} any more among those of this command.",
+                "Put the contract back, and its files go on by themselves; or, if the code server reads another "
+                "directory, set INGESTION_CONTRACTS_DIR here to the same.",
             )
         if contract.first_day is not None and job.partition_day < contract.first_day:
             return needs_a_person(
@@ -204,12 +206,14 @@ def _held_by_time(facts: Facts, now_: JobNow) -> Answer | None:
             "end.",
         )
     code = now_.error_code or "worker_lost"
-    tried = f" It has been tried {job.tries} of {facts.patience.max_tries} times." if job.tries else ""
     what = RETRY_CAUSES.get(code, "its last run did not end well")
+    reason = now_.waiting_reason or job.error_message
+    told = f"It waits for its next try, for {what}{f': {reason}' if reason else ''}"
+    tried = f" It has been tried {job.tries} of {facts.patience.max_tries} times." if job.tries else ""
     cause = code if code in RETRY_CAUSES else "retry_later"
     return on_its_way(
         cause,
-        f"It waits for its next try, for {what}: {sentence(now_.waiting_reason or job.error_message or '')}{tried}",
+        f"{sentence(told)}{tried}",
         f"The next run takes it after {at(next_try)}.",
     )
 
@@ -269,8 +273,8 @@ def _next(facts: Facts, now_: JobNow) -> Answer:
 def _line(facts: Facts, now_: JobNow) -> str:
     if facts.place is None:
         return ""
-    ahead, job = facts.place.ahead, now_.job
-    before = "No file" if not ahead else "1 file" if ahead == 1 else f"{ahead:,} files"
+    job, ahead = now_.job, facts.place.ahead
+    before = {0: "No file", 1: "1 file", AHEAD_LIMIT: f"{AHEAD_LIMIT:,} files or more"}.get(ahead, f"{ahead:,} files")
     priority = Priority(job.priority).name.lower()
     return (
         f" {before} of {job.organization} {'goes' if ahead < 2 else 'go'} before it in lane {job.lane}, priority "
