@@ -17,7 +17,7 @@ from ingestion_pipeline.defs.failures import Stopped, send_back
 from ingestion_pipeline.defs.replaces import Replacer
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.correction import Effect, effect_of, origin, related_id
-from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Job, Outcome
+from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Job, Outcome, encoding_of
 from ingestion_pipeline.errors import (
     ContractChanged,
     DatasourceBusy,
@@ -134,7 +134,7 @@ class Loader:
             return bool(effects[job.job_id].removes) or job.job_id in self._work.doubled
 
         def kind(job: Job) -> tuple[bool, str]:
-            return replaces(job), job.staged.encoding if job.staged is not None else ""
+            return replaces(job), encoding_of(cleaned_key(job)) if cleaned_key(job) else ""
 
         left = sorted((job for job in jobs if job.job_id in effects), key=kind)
         for (rewrites, _), members in groupby(left, key=kind):

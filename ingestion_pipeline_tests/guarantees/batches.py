@@ -62,8 +62,8 @@ class Batches:
         staged = Staged(
             contract_version=self.contract.version,
             time_chunks=tuple(sorted({(DAY + timedelta(days=day)).isoformat() for day in range(days)})),
+            parts=(key,),
             cleaned_key=key,
-            encoding="csv",
         )
         jobs = metadata.tables["ingestion_jobs"]
         with self.world.ledger.engine.begin() as connection:

@@ -26,8 +26,8 @@ REJECTED_SCHEMA: dict[str, pl.DataType] = {
 class ValidationSink(Protocol):
     """Where rows go while the file is read; both methods are called in file order, from one thread."""
 
-    def accepted(self, part: int, frame: pl.DataFrame) -> None:
-        """Good rows in the contract's types and order of columns; `part` counts from 0."""
+    def accepted(self, frame: pl.DataFrame) -> None:
+        """Good rows in the contract's types and order of columns."""
         ...
 
     def rejected(self, frame: pl.DataFrame) -> None:
@@ -60,7 +60,6 @@ class ValidationReport:
         columns: Type of each contract column.
         time_min: Of the accepted rows' time column.
         time_chunks: Sorted starts (UTC) of the time chunks that hold accepted rows.
-        csv_safe: Druid's line-based CSV reader gets every accepted text cell back as it is.
     """
 
     rows_read: int = 0
@@ -78,7 +77,6 @@ class ValidationReport:
     time_min: datetime | None = None
     time_max: datetime | None = None
     time_chunks: list[datetime] = field(default_factory=list)
-    csv_safe: bool = True
     seconds: float = 0.0
 
     @property
@@ -108,6 +106,5 @@ class ValidationReport:
             "time_min": self.time_min.isoformat() if self.time_min else None,
             "time_max": self.time_max.isoformat() if self.time_max else None,
             "time_chunks": [start.isoformat() for start in self.time_chunks],
-            "csv_safe": self.csv_safe,
             "seconds": round(self.seconds, 3),
         }

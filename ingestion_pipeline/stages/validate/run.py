@@ -19,6 +19,7 @@ from ingestion_pipeline.domain.contract import ISO_UTC, Contract
 from ingestion_pipeline.domain.contract_checks import polars_type
 from ingestion_pipeline.errors import FileError, NoAcceptedRows, TooManyRejects, UnreadableFile
 from ingestion_pipeline.formats import open_rows
+from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
 from ingestion_pipeline.stages.validate.contract_module import ContractModule
 from ingestion_pipeline.stages.validate.derived import with_derived, without_filtered
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 _DRAIN_BYTES = 64 * 1024 * 1024
 _TRUNCATION = {"hour": "1h", "day": "1d", "month": "1mo", "year": "1y"}
 _SHOWN_CHARACTERS = 500
-# Druid's CSV reader ends a record at a line break even inside quotes, splits cells at its list delimiter
-# (U+0001), and cannot be told an empty text from a null.
-_CSV_UNSAFE = r"[\r\n\x01]"
 
 
 def validate(
@@ -97,9 +95,7 @@ class _Validation:
         self._derived = bool(contract.derived_columns)
         self._rule_counts: Counter[tuple[str, str]] = Counter()
         self._time_chunks: set[datetime] = set()
-        self._parts = 0
         self._facts: FormatFacts | None = None
-        self._texts = [column.name for column in contract.columns if column.type == "string"]
         self.report = ValidationReport(columns={c.name: str(polars_type(c)) for c in contract.columns})
 
     def run(self, chunk_bytes: int) -> ValidationReport:
@@ -121,7 +117,8 @@ class _Validation:
         reader = open_rows(self._hashed(), contract=self._contract, chunk_bytes=chunk_bytes)
         self._facts = reader.facts
         with _unique_keys(self._contract) as keys:
-            for chunk in reader.chunks():
+            # Three at work: one reads, one checks, one (the sink's) writes.
+            for chunk in ahead(reader.chunks()):
                 self._check(chunk, keys)
                 self._progress(
                     ValidationProgress(
@@ -199,14 +196,8 @@ class _Validation:
         assert isinstance(high, datetime)
         report.time_min = min(report.time_min or low, low)
         report.time_max = max(report.time_max or high, high)
-        if report.csv_safe and self._texts:
-            unsafe = rows.select(
-                pl.any_horizontal(((pl.col(n) == "") | pl.col(n).str.contains(_CSV_UNSAFE)).any() for n in self._texts)
-            )
-            report.csv_safe = not unsafe.item()
-        self._sink.accepted(self._parts, rows)
+        self._sink.accepted(rows)
         report.rows_accepted += rows.height
-        self._parts += 1
 
     def _reject(self, found: pl.DataFrame) -> None:
         for column, rule, count in found.group_by("column", "rule").len().iter_rows():
