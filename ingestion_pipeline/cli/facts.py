@@ -61,7 +61,7 @@ def gather(systems: Connections, text: str, *, now: datetime) -> Facts:
     # Each of these may have to be waited for: none for the others.
     with ThreadPoolExecutor(max_workers=3) as pool:
         stored = pool.submit(_guarded, lambda: systems.bucket.head(facts.key) or Absent())
-        dagster = pool.submit(_dagster, systems.settings, job)
+        dagster = pool.submit(_dagster, systems.settings, job, by_id=by_id)
         druid = pool.submit(_guarded, lambda: _druid(systems, job, facts.attempt))
     facts = replace(facts, stored=stored.result(), dagster=dagster.result(), druid=druid.result())
     facts = replace(facts, newer_object=not by_id and _is_newer(facts.stored, job))
@@ -144,11 +144,11 @@ def _is_newer(stored: StoredObject | Absent | NoAnswer | None, job: JobNow | Non
     return stored.etag != job.job.etag and stored.last_modified >= job.job.last_modified
 
 
-def _dagster(settings: Settings, now_: JobNow | None) -> DagsterNow | NoAnswer | None:
-    if now_ is not None and now_.job.status.is_final:
-        return None
-    token, run_id = (now_.claim_token, now_.lease_run_id) if now_ is not None else (None, None)
-    return ask_dagster(settings.dagster_url, token=token, run_id=run_id, about_runs=now_ is not None)
+def _dagster(settings: Settings, now_: JobNow | None, *, by_id: bool) -> DagsterNow | NoAnswer | None:
+    if now_ is None or now_.job.status.is_final:
+        # Of a key there may be a newer version, which the sensor has yet to notice.
+        return None if by_id else ask_dagster(settings.dagster_url)
+    return ask_dagster(settings.dagster_url, token=now_.claim_token, run_id=now_.lease_run_id, about_runs=True)
 
 
 def _druid(systems: Connections, now_: JobNow | None, attempt: AttemptNow | None) -> DruidNow | None:

@@ -64,7 +64,7 @@ def why(
 
 def _verdict(answer: Answer) -> str:
     words = {
-        Standing.FINE: "nothing is amiss",
+        Standing.FINE: "done",
         Standing.ON_ITS_WAY: "is on its way",
         Standing.NEEDS_A_PERSON: "needs a person",
     }

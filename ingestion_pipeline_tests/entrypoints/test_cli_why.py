@@ -136,7 +136,7 @@ def test_files_from_their_arrival_to_their_end(ask: Asker) -> None:
     assert loaded["facts"]["druid"]["counted"] == ROWS
     files.drop_rows_in_druid()
     gone = ask.until(files.short, "count_short")
-    assert gone["told"].startswith(f"{ROWS} rows of it were loaded and counted, and Druid counts 0 now")
+    assert gone["told"].startswith(f"It was loaded, {ROWS} rows counted in Druid, which counts 0 now")
     assert gone["commands"] == [f"ingestion-pipeline replay {gone['job_id'][:8]}"]
     # What people read is the same, in words.
     page = ask.call("why", gone["job_id"][:8])

@@ -90,6 +90,7 @@ def test_a_newer_version_in_the_bucket_is_what_is_asked_about(
     job_id = runs.ended("again.csv", Outcome.EMPTY)
     key = runs.job(job_id).object_key
     s3.store().put(key, b"newer")
+    assert call("why", key, "--json").json["cause"] == "dagster_unknown"
     with answering(200, running_sensor()) as (url, _):
         monkeypatch.setenv("INGESTION_DAGSTER_URL", url)
         answer = call("why", key, "--json").json

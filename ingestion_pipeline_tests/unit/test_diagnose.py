@@ -264,6 +264,8 @@ CASES: list[tuple[str, Facts, Standing, str]] = [
     ("pool_full", claimed(runs=(run("STARTED", waits_for_turn=True),), pool_slots=2), ON_ITS_WAY, "all 2 slots"),
     ("claim_without_run", claimed(sweep="release", reason="No run was launched."), ON_ITS_WAY, "No run was launched."),
     ("daemon_down", claimed(daemon_healthy=False), PERSON, "no run is launched"),
+    ("sensor_stopped", claimed(sweep="release", sensor="STOPPED"), PERSON, "Start it on its page"),
+    ("run_queued", claimed(runs=(run("QUEUED"),), sensor="STOPPED"), ON_ITS_WAY, "waits in Dagster's queue"),
     ("claimed", waiting(now={"claim_token": "c"}, facts={"dagster": None}), ON_ITS_WAY, "promised to a run"),
     # in a run
     ("at_work", working(), ON_ITS_WAY, "validate, 10 %"),
@@ -292,10 +294,10 @@ CASES: list[tuple[str, Facts, Standing, str]] = [
     ("segments_loading", in_druid(TaskState.SUCCESS, loaded_percent=40.0, counted=40), ON_ITS_WAY, "40 % of its time"),
     ("counting", in_druid(TaskState.SUCCESS, loaded_percent=100.0, counted=40), ON_ITS_WAY, "40 of 100 rows"),
     # ended
-    ("loaded", loaded(), FINE, "100 rows of it were loaded and counted in Druid, and are there now."),
+    ("loaded", loaded(), FINE, "100 rows in Druid, counted when it was loaded and again now."),
     ("loaded", loaded(facts={"druid": None}), FINE, "Nothing: every row was counted"),
     ("segments_loading", loaded(counted=40, percent=40.0), ON_ITS_WAY, "only 40 % of the segments"),
-    ("count_short", loaded(counted=40), PERSON, "Druid counts 40 now"),
+    ("count_short", loaded(counted=40), PERSON, "which counts 40 now"),
     ("count_short", loaded(counted=0, percent=None), PERSON, "replay 12345678`"),
     ("count_over", loaded(counted=101), PERSON, "replay 12345678`"),
     ("druid_down", loaded(facts={"druid": AWAY}), PERSON, "cannot be asked now"),

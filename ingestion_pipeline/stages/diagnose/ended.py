@@ -86,25 +86,27 @@ def ended(facts: Facts, job: Job) -> Answer:
 
 
 def _loaded(facts: Facts, job: Job) -> Answer:
-    what = f"{rows(job.rows_accepted)} of it were loaded and counted in Druid"
+    what = rows(job.rows_accepted)
     if facts.open_change is not None:
         return on_its_way(
             "being_changed",
-            f"{what}; job {short(facts.open_change)} is about to replace or take out its rows.",
+            f"It is loaded, {what}; job {short(facts.open_change)} is about to replace or take out its rows.",
             f"Ask about that one: {command('why', facts.open_change)}.",
         )
     druid = facts.druid
     if isinstance(druid, NoAnswer) or (druid is not None and druid.counted is None and druid.problem):
         return needs_a_person(
             "druid_down",
-            f"{what}, but Druid cannot be asked now: {sentence(druid.problem or '')}",
+            f"It was loaded, {what} counted in Druid, which cannot be asked now: {sentence(druid.problem or '')}",
             START_DRUID,
         )
     if druid is not None and druid.counted is not None and druid.counted != job.rows_accepted:
         return _other_count(job, druid, druid.counted)
-    rejected = f" {rows(job.rows_rejected)} were rejected." if job.rows_rejected else ""
-    now = ", and are there now" if druid is not None and druid.counted is not None else ""
-    return fine(str(job.outcome), f"It is loaded: {what}{now}.{rejected}", _next_of_loaded(job, facts.family))
+    rejected = f" {rows(job.rows_rejected)} rejected." if job.rows_rejected else ""
+    when = "counted when it was loaded and again now" if druid is not None and druid.counted is not None else "counted"
+    return fine(
+        str(job.outcome), f"It is loaded: {what} in Druid, {when}.{rejected}", _next_of_loaded(job, facts.family)
+    )
 
 
 def _other_count(job: Job, druid: DruidNow, counted: int) -> Answer:
@@ -112,15 +114,15 @@ def _other_count(job: Job, druid: DruidNow, counted: int) -> Answer:
     if counted > expected:
         return needs_a_person(
             "count_over",
-            f"{rows(expected)} of it were loaded, and Druid counts {counted:,} now: somebody else has loaded rows "
+            f"It was loaded, {rows(expected)}, and Druid counts {counted:,} now: somebody else has loaded rows "
             "under its job id.",
             f"{command('replay', job)} loads it in place of whatever is there.",
         )
-    short_by = f"{rows(expected)} of it were loaded and counted, and Druid counts {counted:,} now"
+    short_by = f"It was loaded, {rows(expected)} counted in Druid, which counts {counted:,} now"
     if druid.loaded_percent is not None and druid.loaded_percent < 100:
         return on_its_way(
             "segments_loading",
-            f"{short_by}: only {druid.loaded_percent:.0f} % of the segments of its time are served.",
+            f"{short_by}: only {druid.loaded_percent:.0f} % of the segments of its time is served.",
             "Wait, if Druid's historicals were just started. If it stays, see that they run and have room on their "
             "disks: `ingestion-pipeline status`.",
         )

@@ -95,7 +95,7 @@ def _ledger(facts: Facts) -> Entries:
         yield "ledger", Mark.BAD if facts.known_since else Mark.OPEN, f"no job{noted}"
         return
     job = facts.job.job
-    ended = f", {facts.job.finished_at and at(facts.job.finished_at)}" if facts.job.finished_at else ""
+    ended = f", {at(facts.job.finished_at)}" if facts.job.finished_at else ""
     mark = {Status.COMPLETED: Mark.GOOD, Status.FAILED: Mark.BAD, Status.CANCELED: Mark.BAD}.get(job.status, Mark.OPEN)
     yield (
         "ledger",
@@ -107,7 +107,8 @@ def _ledger(facts: Facts) -> Entries:
 
 def _dagster(facts: Facts) -> Entries:
     dagster = facts.dagster
-    if dagster is None:
+    over = facts.job is not None and facts.job.job.status.is_final and not facts.newer_object
+    if dagster is None or over:
         return
     problem = sensor_problem(dagster, facts.now)
     if isinstance(dagster, NoAnswer):
@@ -196,7 +197,7 @@ def _druid(facts: Facts) -> Entries:
             yield "task", mark, f"{task.state}{runner}{f': {task.error}' if task.error else ''}"
     if druid.loaded_percent is not None:
         served = druid.loaded_percent >= 100
-        told = f"{druid.loaded_percent:.0f} % of its time are served"
+        told = f"{druid.loaded_percent:.0f} % of its time is served"
         yield "segments", Mark.GOOD if served else Mark.OPEN, told
     if druid.counted is not None and attempt is not None:
         same = druid.counted == attempt.rows_expected

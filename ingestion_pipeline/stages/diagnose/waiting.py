@@ -85,7 +85,7 @@ def _announced(facts: Facts) -> Answer:
     return needs_a_person(
         "awaits_object",
         "It was announced, and its object has not arrived in the bucket.",
-        "Put it there, or this job expires: its object has not arrived after a day.",
+        "Put it there; if it has not arrived a day after it was announced, this job expires.",
     )
 
 
@@ -93,9 +93,11 @@ def _claimed(facts: Facts, now_: JobNow) -> Answer:
     """Promised to a run that has not taken it."""
     dagster = facts.dagster
     sensor = sensor_problem(dagster, facts.now)
-    if sensor is not None:
+    is_swept = facts.sweep is not None and facts.sweep.fate != "keep"
+    # A run that is launched goes on without the sensor; to be launched, or to be given back, takes more.
+    if sensor is not None and (is_swept or sensor.cause == "daemon_down"):
         return sensor
-    if facts.sweep is not None and facts.sweep.fate != "keep":
+    if facts.sweep is not None and is_swept:
         return on_its_way(
             "claim_without_run",
             f"It was promised to a run that will not work on it: {sentence(facts.sweep.reason)}",

@@ -115,7 +115,7 @@ def _counting(druid: DruidNow, expected: int) -> Answer:
         return on_its_way(
             "segments_loading",
             f"Druid has taken its rows in, and its historicals load the segments: {druid.loaded_percent:.0f} % of its "
-            f"time are served.{counted}",
+            f"time is served.{counted}",
             "Wait: its run counts until every row is there. If it stays, see that the historicals run and have room on "
             "their disks: `ingestion-pipeline status`.",
         )
