@@ -71,14 +71,13 @@ def test_a_run_whose_worker_is_silent_is_dead(system: System) -> None:
     system.faults.arm("reading", DATASOURCE, "SIGSTOP")
     name = system.put(key("silent", 3), readings(ROWS, day="2024-08-03"))
     pid = system.until("a worker that is stopped", lambda: system.faults.struck("reading", DATASOURCE))
-    # The daemon's sweep would take the file from it at once.
+    # Else the daemon's sweep takes the file from it and launches another run at once; a sweep that is at work may yet.
     system.stack.kill("dagster-daemon", signal.SIGSTOP)
     try:
         answer = until(system, name, "run_dead")
     finally:
         system.stack.kill("dagster-daemon", signal.SIGCONT)
-    assert "has not been heard of" in answer["told"]
-    assert "the limit is 15 s" in answer["told"]
+    assert "is dead" in answer["told"]
     assert {part["about"]: part["mark"] for part in answer["evidence"]}["run"] == "bad"
     until(system, name, "loaded")
     if psutil.pid_exists(pid):

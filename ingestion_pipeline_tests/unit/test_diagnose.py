@@ -277,6 +277,18 @@ CASES: list[tuple[str, Facts, Standing, str]] = [
         PERSON,
         "Start it on its page",
     ),
+    (
+        "run_dead",
+        working(silent=75, facts={"dagster": replace(SENSOR, runs=(run("FAILURE", will_retry=True),))}),
+        ON_ITS_WAY,
+        "about to launch it again",
+    ),
+    (
+        "run_dead",
+        working(silent=75, facts={"dagster": replace(SENSOR, runs=(run("QUEUED"),))}),
+        ON_ITS_WAY,
+        "the run in its place, aaaaaaaa, is queued",
+    ),
     ("run_canceled", working(sweep="cancel"), ON_ITS_WAY, "canceled by a person"),
     (
         "pool_full",

@@ -154,6 +154,8 @@ def _run(facts: Facts) -> Entries:
     told = [f"{short(run_id)}{_status(run, facts.now)}"]
     bad = facts.sweep is not None and facts.sweep.fate != "keep"
     if now_.job.status is Status.PROCESSING:
+        limit = facts.patience.heartbeat_limit_seconds
+        bad = bad or (now_.heartbeat_at is not None and seconds_since(now_.heartbeat_at, facts.now) > limit)
         if now_.step:
             told.append(f"step {now_.step} {now_.percent} %{f', {now_.progress_state}' if now_.progress_state else ''}")
         if now_.heartbeat_at is not None:

@@ -28,7 +28,10 @@ def _lost(facts: Facts, now_: JobNow) -> Answer | None:
     run, limit = short(now_.run_id or "unknown"), facts.patience.heartbeat_limit_seconds
     silent = None if now_.heartbeat_at is None else seconds_since(now_.heartbeat_at, facts.now)
     fate = facts.sweep.fate if facts.sweep is not None else None
-    if fate == "keep" or (fate is None and (silent is None or silent <= limit)):
+    is_silent = silent is not None and silent > limit
+    if fate == "keep":
+        return _launched_again(facts) if is_silent else None
+    if fate is None and not is_silent:
         return None
     if fate == "cancel":
         return on_its_way(
@@ -47,6 +50,24 @@ def _lost(facts: Facts, now_: JobNow) -> Answer | None:
         told,
         "Nothing: the sensor's next tick takes the file from that run, and another goes on where it was. The old one "
         "can write nothing any more.",
+    )
+
+
+def _launched_again(facts: Facts) -> Answer | None:
+    """The sweep has taken the file from a silent run already; the run in its place has not taken it yet."""
+    runs = facts.dagster.runs if isinstance(facts.dagster, DagsterNow) else ()
+    if not runs or runs[0].status in ("STARTED", "CANCELING"):
+        return None
+    run = runs[0]
+    then = (
+        "Dagster is about to launch it again"
+        if run.will_retry
+        else f"the run in its place, {short(run.run_id)}, is {run.status.lower()}"
+    )
+    return on_its_way(
+        "run_dead",
+        f"The run that worked on it is dead, and the file was taken from it; {then}.",
+        "Nothing: another run goes on where it was. The old one can write nothing any more.",
     )
 
 
