@@ -41,7 +41,7 @@ test: $(READY) browser ## Run the tests; they start the real stack once by thems
 	@$(BIN)/pytest --ignore=ingestion_pipeline_tests/guarantees
 
 .PHONY: test-long
-test-long: $(READY) ## Run the unit tests with many more examples, larger files, every pair of pollutions (half an hour)
+test-long: $(READY) ## Run the unit tests with many more examples and larger files (half an hour)
 	@LONG=1 $(BIN)/pytest ingestion_pipeline_tests/unit
 
 .PHONY: test-guarantees

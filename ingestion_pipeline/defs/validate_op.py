@@ -146,6 +146,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
             staged = Staged(
                 contract_version=contract.version,
                 parts=tuple(sink.cleaned.keys),
+                added_columns=tuple(report.added_columns),
                 time_chunks=tuple(chunk.isoformat() for chunk in report.time_chunks),
                 cleaned_bytes=sink.cleaned.size_bytes,
             )

@@ -96,6 +96,7 @@ class Staged:
 
     Attributes:
         parts: Keys of the accepted rows, in file order: CSV and, from the first rows that CSV cannot carry, NDJSON.
+        added_columns: Names of the columns that the file has beyond the contract's.
         time_chunks: ISO starts of the contract's segment chunks that hold rows.
         cleaned_key: The object that Druid reads; None until transform has made the parts one, of the batch's encoding.
         cleaned_bytes: Its size or, before, that of the parts.
@@ -103,6 +104,7 @@ class Staged:
 
     contract_version: str
     parts: tuple[str, ...] = ()
+    added_columns: tuple[str, ...] = ()
     time_chunks: tuple[str, ...] = ()
     cleaned_key: str | None = None
     cleaned_bytes: int = 0
@@ -116,6 +118,7 @@ class Staged:
         return {
             "contract_version": self.contract_version,
             "parts": list(self.parts),
+            "added_columns": list(self.added_columns),
             "time_chunks": list(self.time_chunks),
             "cleaned_key": self.cleaned_key,
             "cleaned_bytes": self.cleaned_bytes,
@@ -125,6 +128,7 @@ class Staged:
     def from_dict(cls, data: Mapping[str, Any]) -> "Staged":
         known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
         known["parts"] = tuple(known.get("parts", ()))
+        known["added_columns"] = tuple(known.get("added_columns", ()))
         known["time_chunks"] = tuple(known.get("time_chunks", ()))
         return cls(**known)
 

@@ -51,13 +51,16 @@ class CleanedText:
         # The same two cells end every line of CSV. As columns they would make a third of the work.
         self._line_end = f",{job_id},{organization}\n"
         self._texts = [column.name for column in contract.stored_columns if column.type == "string"]
+        self._columns = {column.name for column in contract.columns}
 
     def csv(self, rows: pl.DataFrame) -> bytes | None:
-        """Lines of CSV; None where it cannot carry some cell so that Druid gets it back as it is.
+        """Lines of CSV; None where it cannot carry some cell so that Druid gets it back as it is, or has other columns.
 
         Args:
-            rows: In the contract's types, as validation gives them.
+            rows: In the contract's types, as validation gives them; perhaps with columns that were added to it.
         """
+        if self._added(rows):
+            return None  # all CSV of a Druid task has the same columns
         buffer = io.BytesIO()
         rows.select(self._cells).write_csv(
             buffer, include_header=False, quote_style="necessary", line_terminator=self._line_end
@@ -67,7 +70,10 @@ class CleanedText:
 
     def ndjson(self, rows: pl.DataFrame) -> bytes:
         """Lines of JSON objects, which carry everything."""
-        return _ndjson(rows.select([*self._cells, *self._lineage]))
+        return _ndjson(rows.select([*self._cells, *self._added(rows), *self._lineage]))
+
+    def _added(self, rows: pl.DataFrame) -> list[str]:
+        return [name for name in rows.columns if name not in self._columns]
 
     def _is_safe(self, text: bytes, rows: pl.DataFrame) -> bool:
         # Polars quotes empty texts and cells with line breaks. Looking for that in bytes takes a moment; cell by cell

@@ -1,5 +1,6 @@
 """The op `transform`: files of one batch have one encoding in the end, whatever each was written in."""
 
+import json
 from typing import Any
 
 import dagster as dg
@@ -26,9 +27,9 @@ PLAIN = b"at,word,x\n2026-03-01T00:00:00Z,plain,0.1\n2026-03-01T01:00:00Z,,1e300
 BROKEN_LINE = b'at,word,x\n2026-03-01T00:00:00Z,"two\nlines",\n'
 
 
-def cleaned(site: Site, *files: bytes) -> list[Job]:
+def cleaned(site: Site, *files: bytes, contract: str = WORDS) -> list[Job]:
     """The jobs of one batch after its `transform`."""
-    site.contract(text=WORDS)
+    site.contract(text=contract)
     site.reload()
     keys = [site.put(f"{position}.csv", data) for position, data in enumerate(files)]
 
@@ -83,3 +84,14 @@ def test_a_batch_with_one_file_that_csv_cannot_carry_is_ndjson_and_no_other_obje
         expected(jobs[0], 1772323200000, '"plain"', "0.1"),
         expected(jobs[0], 1772326800000, "null", "1e+300"),
     ]
+
+
+def test_columns_that_a_file_adds_are_in_its_rows_and_make_its_batch_ndjson(site: Site) -> None:
+    wide = b"at,Colour,word,size,x\n2026-03-01T00:00:00Z,007,a,,1\n"
+    plain, added = cleaned(site, PLAIN, wide, contract=f"{WORDS}unknown_columns: add\n")
+    assert added.staged is not None
+    assert added.staged.added_columns == ("Colour", "size")
+    assert added.result["added_columns"] == ["Colour", "size"]
+    (line,) = map(json.loads, lines(site, added))
+    assert (line["word"], line["Colour"], line["size"]) == ("a", "007", None)
+    assert "Colour" not in json.loads(lines(site, plain)[0])

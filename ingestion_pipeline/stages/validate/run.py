@@ -55,7 +55,7 @@ def validate(
     name: str,
     sink: ValidationSink,
     progress: Callable[[ValidationProgress], None] = lambda _: None,
-    chunk_bytes: int = 4 << 20,
+    chunk_bytes: int = 2 << 20,
 ) -> ValidationReport:
     """Check every row of a file.
 
@@ -65,7 +65,7 @@ def validate(
         chunks: The stored bytes, in pieces of any size; read once.
         name: The file's name, for messages.
         progress: Called after each chunk.
-        chunk_bytes: Plain text per chunk; memory grows with it, and time too once it fills the processor's cache.
+        chunk_bytes: Plain text per chunk. Memory grows by some twenty times of it; smaller ones take longer.
 
     Raises:
         UnreadableFile: It cannot be read to its end. Rows before the damage may be in the sink already.
@@ -86,17 +86,23 @@ class _Validation:
         sink: ValidationSink,
         progress: Callable[[ValidationProgress], None],
     ) -> None:
-        self._contract, self._name, self._sink, self._progress = contract, name, sink, progress
+        self._name, self._sink, self._progress = name, sink, progress
         self._stored = iter(chunks)
         self._hash = hashlib.sha256()
+        self._rule_counts: Counter[tuple[str, str]] = Counter()
+        self._time_chunks: set[datetime] = set()
+        self._facts: FormatFacts | None = None
+        self.report = ValidationReport()
+        self._use(contract)
+
+    def _use(self, contract: Contract) -> None:
+        """Check rows against a contract."""
+        self._contract = contract
         self._rules = compile_rules(contract)
         self._read_columns = [column for column in contract.columns if column.expr is None]
         self._module = ContractModule(contract) if contract.module is not None else None
         self._derived = bool(contract.derived_columns)
-        self._rule_counts: Counter[tuple[str, str]] = Counter()
-        self._time_chunks: set[datetime] = set()
-        self._facts: FormatFacts | None = None
-        self.report = ValidationReport(columns={c.name: str(polars_type(c)) for c in contract.columns})
+        self.report.columns = {column.name: str(polars_type(column)) for column in contract.columns}
 
     def run(self, chunk_bytes: int) -> ValidationReport:
         started = time.monotonic()
@@ -116,6 +122,9 @@ class _Validation:
     def _read(self, chunk_bytes: int) -> None:
         reader = open_rows(self._hashed(), contract=self._contract, chunk_bytes=chunk_bytes)
         self._facts = reader.facts
+        if reader.facts.added:
+            self.report.added_columns = reader.facts.added
+            self._use(self._contract.with_added(reader.facts.added))
         with _unique_keys(self._contract) as keys:
             # Three at work: one reads, one checks, one (the sink's) writes.
             for chunk in ahead(reader.chunks()):
