@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -368,6 +369,15 @@ def test_the_cause_is_told_with_its_next_step(cause: str, facts: Facts, standing
         assert text.strip() == text
         assert "  " not in text
         assert "None" not in text
+
+
+def test_every_cause_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/when-a-file-is-not-loaded.md").read_text()
+    causes = {cause for cause, *_ in CASES} | {*get_args(NoRouteReason), *RETRY_CAUSES} - {
+        "transient",
+        "contract_changed",
+    }
+    assert {cause for cause in causes - {"a_new_code"} if f"`{cause}`" not in page} == set()
 
 
 def test_every_reason_of_routing_has_a_step() -> None:
