@@ -142,7 +142,8 @@ def _after_a_blank_line(
         if not following or following[0] != line:
             continue  # another blank line
         if len(following) < _FOLLOWING and not final:
-            return End(line, decided=False)
+            # What may be padding is looked at again too: as rows, it would be out of sight.
+            return End(_before_padding(line, lines, cells, padded), decided=False)
         good = next((at for at in following if at in rows), None)
         title = following if good is None else following[: following.index(good)]
         widths = [width_of_line(bad[at], dialect) for at in title]
@@ -183,21 +184,21 @@ def _prose_at_the_end(
     row = len(block.lines) - 1
     while _is_padding(row, cells, padded):
         row -= 1
-    padding = block.lines[row + 1] if row + 1 < len(block.lines) else None
     last_good = block.lines[row] if row >= 0 else -1
     last = [record for record in block.malformed if record.line > last_good]
     before = 0 if row >= 0 else look.bad_records
     if before + len(last) > _FOOTER_RECORDS:
         return None
     end = None
-    for record in reversed(last):
+    behind: dict[int, str | None] = dict.fromkeys(block.lines[row + 1 :])
+    behind |= {record.line: record.text for record in last}
+    for line, text in sorted(behind.items(), reverse=True):
         # A contract's rows may be cut off after a word: that is a bad row, and told as one.
-        if not (_is_words(record.text, dialect) if look.header is None else is_prose(record.text, dialect, width)):
+        if text is not None and not (
+            _is_words(text, dialect) if look.header is None else is_prose(text, dialect, width)
+        ):
             break
-        end = record.line
-    # Only what stands behind all rows ends the table.
-    if padding is not None and (end is None or padding < end):
-        end = padding if not last or end == last[0].line else end
+        end = line
     return None if end is None else End(end, decided=final)
 
 
