@@ -4,7 +4,7 @@ What belongs here: the connection, its errors, and what is shared by the sides. 
 `discovery` (bucket -> ledger), `queue` (ledger -> run requests), `work` (a run's leases and writes),
 `attempts` (what was sent to Druid), `corrections` (whose rows a job takes out), `arrivals` (what came of what was
 expected), `figures` (how all of it is doing), `callbacks` (who is told what), `deliveries` (telling it), `upkeep` (what
-schedules look after) and `jobs` (what people read).
+schedules look after), `jobs` (what people read) and `diagnosis` (what holds one file).
 """
 
 import json
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_callbacks import Callbacks
     from ingestion_pipeline.adapters.postgres_corrections import Corrections
     from ingestion_pipeline.adapters.postgres_deliveries import Deliveries
+    from ingestion_pipeline.adapters.postgres_diagnosis import Diagnosis
     from ingestion_pipeline.adapters.postgres_discovery import Discovery
     from ingestion_pipeline.adapters.postgres_figures import FiguresOfLedger
     from ingestion_pipeline.adapters.postgres_jobs import Jobs
@@ -114,6 +115,12 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_figures import FiguresOfLedger
 
         return FiguresOfLedger(self.engine)
+
+    @cached_property
+    def diagnosis(self) -> "Diagnosis":
+        from ingestion_pipeline.adapters.postgres_diagnosis import Diagnosis
+
+        return Diagnosis(self.engine)
 
     @cached_property
     def jobs(self) -> "Jobs":

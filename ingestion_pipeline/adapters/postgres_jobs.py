@@ -15,7 +15,7 @@ JOB_COLUMNS = """
     j.last_modified, j.partition_day, j.status, j.cause, j.lane, j.priority, j.lease_epoch, j.tries, j.retry_count,
     j.attempt_id, j.outcome, j.rows_read, j.rows_accepted, j.rows_rejected, j.rows_filtered, j.rows_queryable,
     j.content_hash, j.created_at, j.parent_job_id, j.replaces_job_id, j.outage_since, j.cancel_requested_at, j.staged,
-    j.result, j.error_message
+    j.result, j.error_message, j.warnings
 """
 
 
@@ -77,6 +77,8 @@ class Jobs:
         organization: str | None = None,
         datasource: str | None = None,
         status: Sequence[str] = (),
+        bucket: str | None = None,
+        object_key: str | None = None,
         key_contains: str | None = None,
         since: datetime | None = None,
         job_ids: Sequence[str] | None = None,
@@ -89,6 +91,8 @@ class Jobs:
             "organization": ("organization = :organization", organization),
             "datasource": ("datasource = :datasource", datasource),
             "status": ("status = ANY(:status)", list(status) or None),
+            "bucket": ("bucket = :bucket", bucket),
+            "object_key": ("object_key = :object_key", object_key),
             "key": ("position(:key in object_key) > 0", key_contains),
             "since": ("created_at >= :since", since),
             "job_ids": ("job_id = ANY(CAST(:job_ids AS uuid[]))", None if job_ids is None else list(job_ids)),
@@ -239,4 +243,5 @@ def job_from_row(row: Any) -> Job:
         staged=Staged.from_dict(row.staged) if row.staged else None,
         result=row.result or {},
         error_message=row.error_message,
+        warnings=tuple(row.warnings or ()),
     )

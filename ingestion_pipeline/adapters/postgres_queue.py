@@ -23,15 +23,15 @@ _WAITING = """
     j.status IN ('pending', 'retrying') AND j.claim_token IS NULL AND j.arrived_at IS NOT NULL
     AND (j.next_try_at IS NULL OR j.next_try_at <= :now)
 """
-_KEY_FREE = """
-    NOT EXISTS (
-        SELECT FROM ingestion_jobs l
-        WHERE l.bucket = j.bucket AND l.object_key = j.object_key AND l.datasource = j.datasource
-          AND l.job_id <> j.job_id AND l.status IN ('pending', 'processing', 'retrying')
-          AND (l.claim_token IS NOT NULL OR (l.attempt_id IS NOT NULL AND j.attempt_id IS NULL)))
+BUSY_VERSION = """
+    FROM ingestion_jobs l
+    WHERE l.bucket = j.bucket AND l.object_key = j.object_key AND l.datasource = j.datasource
+      AND l.job_id <> j.job_id AND l.status IN ('pending', 'processing', 'retrying')
+      AND (l.claim_token IS NOT NULL OR (l.attempt_id IS NOT NULL AND j.attempt_id IS NULL))
 """
+_KEY_FREE = f"NOT EXISTS (SELECT {BUSY_VERSION})"
 # A frozen batch goes on whole or not at all: once its attempt is judged, nobody comes back for a job left out.
-_WHOLE = """
+WHOLE_BATCH = """
     (j.attempt_id IS NULL OR NOT EXISTS (
         SELECT FROM attempt_jobs m JOIN ingestion_jobs s USING (job_id)
         WHERE m.attempt_id = j.attempt_id AND s.attempt_id = j.attempt_id
@@ -41,17 +41,17 @@ _WHOLE = """
               WHERE l.bucket = s.bucket AND l.object_key = s.object_key AND l.datasource = s.datasource
                 AND l.claim_token IS NOT NULL AND l.status IN ('pending', 'processing', 'retrying')))))
 """
-_NEWER_VERSION = """
-    EXISTS (
-        SELECT FROM ingestion_jobs n
-        WHERE n.bucket = j.bucket AND n.object_key = j.object_key AND n.datasource = j.datasource
-          AND n.organization = j.organization AND n.arrived_at IS NOT NULL
-          AND n.cause IN ('discovered', 'uploaded', 'resubmit')
-          -- What tries a version again is younger than the version (and S3 tells times in whole seconds).
-          AND CASE WHEN j.cause IN ('retry', 'replay') THEN n.last_modified >= j.last_modified AND n.etag <> j.etag
-              ELSE (n.last_modified, n.created_at, n.job_id) > (j.last_modified, j.created_at, j.job_id) END)
-    AND j.cause IN ('discovered', 'uploaded', 'retry', 'replay') AND j.attempt_id IS NULL
+NEWER_VERSION = """
+    FROM ingestion_jobs n
+    WHERE n.bucket = j.bucket AND n.object_key = j.object_key AND n.datasource = j.datasource
+      AND n.organization = j.organization AND n.arrived_at IS NOT NULL
+      AND n.cause IN ('discovered', 'uploaded', 'resubmit')
+      -- What tries a version again is younger than the version (and S3 tells times in whole seconds).
+      AND CASE WHEN j.cause IN ('retry', 'replay') THEN n.last_modified >= j.last_modified AND n.etag <> j.etag
+          ELSE (n.last_modified, n.created_at, n.job_id) > (j.last_modified, j.created_at, j.job_id) END
 """
+SUPERSEDABLE = "j.cause IN ('discovered', 'uploaded', 'retry', 'replay') AND j.attempt_id IS NULL"
+_NEWER_VERSION = f"EXISTS (SELECT {NEWER_VERSION}) AND {SUPERSEDABLE}"
 _FIELDS = """
     j.job_id, j.organization, j.datasource, j.partition_day, j.priority, j.lane, j.size_bytes, j.created_at,
     j.tries, j.attempt_id, j.bucket, j.object_key
@@ -81,7 +81,7 @@ UPDATE ingestion_jobs j
 SET claim_token = :token, claimed_at = :now, launches = j.launches + 1, waiting_reason = NULL,
     lease_run_id = NULL, heartbeat_at = NULL,
     lane = CASE j.lane WHEN 'history' THEN 'backfill' ELSE j.lane END
-WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE} AND {_WHOLE}
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE} AND {WHOLE_BATCH}
 RETURNING j.job_id
 """)
 

@@ -46,6 +46,7 @@ class ObjectStore:
         endpoint_url: None for AWS.
         druid_endpoint_url: What Druid reaches the bucket by, when that differs; only signed URLs use it.
         request_seconds: How long one request may take, its body included.
+        retry_seconds: How long a request is repeated that fails for a passing reason.
     """
 
     def __init__(
@@ -58,15 +59,22 @@ class ObjectStore:
         secret_access_key: str | None,
         druid_endpoint_url: str | None = None,
         request_seconds: float = 120,
+        retry_seconds: float = 15,
     ) -> None:
         self.bucket = bucket
         self._endpoint_url, self._region = endpoint_url, region
         self._access_key_id, self._secret_access_key = access_key_id, secret_access_key
-        self._druid_endpoint_url, self._request_seconds = druid_endpoint_url, request_seconds
+        self._druid_endpoint_url = druid_endpoint_url
+        self._request_seconds, self._retry_seconds = request_seconds, retry_seconds
         self.list_calls = 0
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "ObjectStore":
+    def from_settings(cls, settings: Settings, **patience: float) -> "ObjectStore":
+        """The bucket that the settings name.
+
+        Args:
+            patience: `request_seconds` and `retry_seconds`, where somebody waits for the answer.
+        """
         return cls(
             bucket=settings.s3_bucket,
             endpoint_url=settings.s3_endpoint_url,
@@ -76,6 +84,7 @@ class ObjectStore:
                 settings.s3_secret_access_key.get_secret_value() if settings.s3_secret_access_key else None
             ),
             druid_endpoint_url=settings.s3_druid_endpoint_url,
+            **patience,
         )
 
     @cached_property
@@ -104,7 +113,7 @@ class ObjectStore:
             # Waits of minutes belong to the ledger (a job waits, its run does not); these cover hiccups.
             retry_config={
                 "max_retries": 3,
-                "retry_timeout": timedelta(seconds=15),
+                "retry_timeout": timedelta(seconds=self._retry_seconds),
                 "backoff": {
                     "init_backoff": timedelta(milliseconds=100),
                     "max_backoff": timedelta(seconds=2),

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """The outside systems of one command; nothing is connected before it is used."""
+    """The outside systems of one command; nothing is connected before it is used.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        patience_seconds: How long the bucket or Druid may take over one answer; None: as long as in a run.
+    """
+
+    def __init__(self, settings: Settings, *, patience_seconds: float | None = None) -> None:
         self.settings = settings
+        self._patience_seconds = patience_seconds
 
     @cached_property
     def ledger(self) -> "Ledger":
@@ -35,7 +40,10 @@ class Connections:
     def bucket(self) -> "ObjectStore":
         from ingestion_pipeline.adapters.s3 import ObjectStore
 
-        return ObjectStore.from_settings(self.settings)
+        seconds = self._patience_seconds
+        if seconds is None:
+            return ObjectStore.from_settings(self.settings)
+        return ObjectStore.from_settings(self.settings, request_seconds=seconds, retry_seconds=seconds)
 
     @cached_property
     def druid(self) -> "Druid":
@@ -48,6 +56,7 @@ class Connections:
             broker_url=self.settings.druid_broker_url,
             username=self.settings.druid_username,
             password=password.get_secret_value() if password else None,
+            **({} if self._patience_seconds is None else {"timeout_seconds": self._patience_seconds}),
         )
 
     @cached_property
@@ -70,13 +79,16 @@ class Connections:
 
 
 @contextmanager
-def connected(settings: Settings | None = None) -> Iterator[Connections]:
+def connected(settings: Settings | None = None, *, patience_seconds: float | None = None) -> Iterator[Connections]:
     """Connections from the given settings, or from the environment and the running stack's.
+
+    Args:
+        patience_seconds: As for `Connections`.
 
     Raises:
         ConfigurationError: A setting cannot be read.
     """
-    connections = Connections(settings or load_settings())
+    connections = Connections(settings or load_settings(), patience_seconds=patience_seconds)
     try:
         yield connections
     finally:

@@ -25,12 +25,12 @@ from ingestion_pipeline.cli.output import (
     step_text,
     table,
 )
-from ingestion_pipeline.domain.contract import DELIMITED_TEXT
 from ingestion_pipeline.domain.correction import keeper
-from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Cause, Job, Lane, Priority, Status
+from ingestion_pipeline.domain.diagnosis import Facts
+from ingestion_pipeline.domain.job import LOADED_OUTCOMES, Job, Priority, Status
 from ingestion_pipeline.domain.orders import SHORT_ID, short
-from ingestion_pipeline.domain.reconciliation import unmended
 from ingestion_pipeline.errors import ConfigurationError
+from ingestion_pipeline.stages.diagnose import diagnose
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +89,7 @@ def show_job(text: str, *, as_json: bool) -> None:
     with connected() as systems:
         job = find_job(systems, text)
         family = systems.ledger.corrections.family(job["job_id"])
-        next_step = what_next(job, family, datetime.now(UTC))
+        next_step = what_next(systems, job["job_id"], family)
         run_url = f"{systems.settings.dagster_url}/runs/{job['run_id']}" if job["run_id"] else None
         if as_json:
             told = {"run_url": run_url, "next_step": next_step, "family": family_json(family)}
@@ -124,19 +124,36 @@ def find_jobs(systems: Connections, text: str) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: None, or jobs of several keys; the message lists them.
     """
-    key = text.removeprefix(f"s3://{systems.settings.s3_bucket}/")
+    found = matching_jobs(systems, text)
+    if not found:
+        raise ConfigurationError(
+            f"There is no job '{text}'.",
+            hint="Give its id (4 characters or more) or its key: `ingestion-pipeline jobs`. What became of an "
+            "object in the bucket: `ingestion-pipeline why KEY`.",
+        )
+    return found
+
+
+def matching_jobs(systems: Connections, text: str, *, whole_key: bool = False) -> list[dict[str, Any]]:
+    """As `find_jobs`; none where there is none.
+
+    Args:
+        whole_key: What has a slash is a whole key, never a part of one.
+
+    Raises:
+        ConfigurationError: Jobs of several keys; the message lists them.
+    """
+    bucket = systems.settings.s3_bucket
+    key = text.removeprefix(f"s3://{bucket}/")
     ledger = systems.ledger.jobs
     found = ledger.latest(id_prefix=text.lower(), limit=6) if _ID_PREFIX.fullmatch(text.lower()) else []
     several = len(found) > 1
     if not found:
+        found = ledger.latest(bucket=bucket, object_key=key, limit=200)
+    if not found and not (whole_key and "/" in key):
         found = ledger.latest(key_contains=key, limit=200)
         found = [job for job in found if key in (job["object_key"], job["file_name"])] or found
         several = len({job["object_key"] for job in found}) > 1
-    if not found:
-        raise ConfigurationError(
-            f"There is no job '{text}'.",
-            hint="Give its id (4 characters or more) or its key: `ingestion-pipeline jobs`.",
-        )
     if several:
         listed = ", ".join(f"{job['job_id'][:13]} ({job['file_name']})" for job in found[:5])
         more = ", …" if len(found) > 5 else ""
@@ -152,56 +169,10 @@ def waiting_for(systems: Connections) -> list[str]:
     ]
 
 
-def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> str:
-    """The next step in plain words: the system's, or the reader's."""
-    status, outcome = Status(job["status"]), job["outcome"]
-    if status is Status.PENDING:
-        if job["arrived_at"] is None:
-            return "Announced; its object has not arrived in the bucket. Put it there, or this job expires."
-        if job["lane"] == Lane.HISTORY:
-            return (
-                "It is older than its contract's live_from and waits for a backfill: in Dagster, open the asset "
-                f"{job['datasource']} and materialize the partition {job['partition_day']}."
-            )
-        return "It waits; a run takes it as soon as the reason is gone." if job["waiting_reason"] else (
-            "The sensor launches a run for it with one of its next ticks, every 5 seconds."
-        )  # fmt: skip
-    if status is Status.PROCESSING:
-        return "A run works on it."
-    if status is Status.RETRYING:
-        at = job["next_try_at"]
-        return f"The next run takes it {'now' if at is None or at <= now else 'after ' + moment(at)}."
-    me = f"`ingestion-pipeline {{}} {job['job_id'][:SHORT_ID]}"
-    if outcome in LOADED_OUTCOMES and unmended(job["job_id"], job["warnings"]):
-        return "Read its warning: rows in Druid were found to differ from what was proved."
-    if status is Status.COMPLETED:
-        by = (job["result"] or {}).get("replaced_by", "")
-        return {
-            "loaded_with_rejects": _next_of_rejects(job, family),
-            "duplicate": f"Nothing: job {(job['result'] or {}).get('duplicate_of', 'before it')} has the same rows.",
-            "superseded": "Nothing: a newer version of the key is a job of its own.",
-            "replaced": f"Nothing: the rows of job {by} are in their place.",
-            "undone": "Nothing." if job["cause"] == Cause.UNDO else f"{me.format('replay')}` loads it again.",
-        }.get(outcome, "Nothing: every row was counted in Druid." if outcome == "loaded" else "Nothing.")
-    if job["cause"] == Cause.UNDO:
-        return f"Try again: `ingestion-pipeline undo {str(job['replaces_job_id'])[:SHORT_ID]}`."
-    if job["error_retryable"]:
-        return f"Try again: {me.format('replay')}`."
-    return "Correct the file and upload it again." if status is Status.FAILED else "Upload it again if it is wanted."
-
-
-def _next_of_rejects(job: Mapping[str, Any], family: Sequence[Job]) -> str:
-    root, id_ = keeper(family), job["job_id"][:SHORT_ID]
-    kind = ((job["result"] or {}).get("format") or {}).get("format", DELIMITED_TEXT)
-    if not root.holds_rows or kind != DELIMITED_TEXT:
-        # A replay or a second try, or no lines to send alone: what it rejected is corrected in the whole file.
-        return f"Correct the rejected rows in the file and send it: `ingestion-pipeline upload FILE --replaces {id_}`."
-    if not open_rows(family):
-        return "Nothing: every rejected row was corrected."
-    return (
-        f"Correct the rejected rows: `ingestion-pipeline rejected {id_} --fixable --output FILE` writes them; then "
-        f"`ingestion-pipeline resubmit {short(root)} FILE`."
-    )
+def what_next(systems: Connections, job_id: str, family: Sequence[Job]) -> str:
+    """The next step in plain words, the system's or the reader's, by what the ledger says alone."""
+    job = systems.ledger.diagnosis.job(job_id)
+    return diagnose(Facts(asked=job_id, now=datetime.now(UTC), job=job, family=family)).next_step
 
 
 def _jobs_table(rows: list[dict[str, Any]], notes: Mapping[str, str], now: datetime, *, width: int) -> "Table":
@@ -271,6 +242,7 @@ def _print_job(job: Mapping[str, Any], family: Sequence[Job], *, run_url: str | 
         ("earlier runs", ", ".join(list(earlier)[-_SHOWN_RUNS:])),
         *(("warning", str(warning)) for warning in job["warnings"]),
         ("next", next_step),
+        ("why", "" if job["outcome"] in LOADED_OUTCOMES else f"`ingestion-pipeline why {short(job['job_id'])}`"),
     ]  # fmt: skip
     for name, value in facts:
         if value:

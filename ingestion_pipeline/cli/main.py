@@ -2,7 +2,7 @@
 
 What belongs here: which module has which command, and what every command shares (errors, exit codes, logs
 on stderr). What does not: any command's work. Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not done in
-time (`--wait`), 130 interrupted.
+time (`--wait`), 4 rows rejected (`read`, `validate`), 5 a person has to do something (`why`), 130 interrupted.
 """
 
 import sys
@@ -19,6 +19,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "demo": ("demo",),
     "upload": ("upload",),
     "jobs": ("jobs",),
+    "why": ("why",),
     "corrections": ("replay", "undo", "resubmit"),
     "rejected": ("rejected",),
     "callbacks": ("callbacks",),

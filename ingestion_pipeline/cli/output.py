@@ -48,10 +48,10 @@ def _encode(value: object) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text in which brackets are no markup."""
+    """Text of other people as it may stand on a terminal: brackets are no markup, and no character acts on it."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text))
 
 
 def number(value: int | None) -> str:

@@ -7,7 +7,6 @@ rows (`stages.validate`), what is in these files (`stages.quarantine`), sending 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
@@ -62,7 +61,7 @@ def rejected(
         if output is not None and output.exists():
             raise FileError(f"{output} exists already.", hint="Name another file: this one may hold corrections.")
         family = systems.ledger.corrections.family(found["job_id"])
-        next_step = what_next(found, family, datetime.now(UTC))
+        next_step = what_next(systems, found["job_id"], family)
         written = None
         if output is not None or not as_json:
             written = _write(_Source(systems, found, kept), form, output, [next_step])

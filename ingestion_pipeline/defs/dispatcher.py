@@ -20,7 +20,7 @@ from ingestion_pipeline.defs.submit_op import DRUID_POOL
 from ingestion_pipeline.domain.batch import Batch, Claim
 from ingestion_pipeline.domain.job import Priority
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.stages.dispatch import ClaimRun, Fate, RunState, judge_claim, plan
+from ingestion_pipeline.stages.dispatch import ClaimRun, Fate, RunState, judge_claim, plan, run_state
 
 CANDIDATES_PER_ORGANIZATION = 500
 ANNOUNCED_FOR = timedelta(hours=25)
@@ -238,18 +238,10 @@ def claim_run(
         will_retry = "true"
     since = record.update_timestamp
     since = since if since.tzinfo else since.replace(tzinfo=UTC)
-    if run.status is dg.DagsterRunStatus.STARTED or run.status is dg.DagsterRunStatus.CANCELING:
-        state = RunState.WORKING
+    state = run_state(run.status.value, will_retry=will_retry == "true" and run.run_id not in retried)
+    if state is RunState.WORKING:
         if record.start_time:
             since = datetime.fromtimestamp(record.start_time, UTC)
         since = max(since, turns.get(run.run_id) or since)
-    elif run.status in _LIVE:
-        state = RunState.WAITING
-    elif run.status is dg.DagsterRunStatus.CANCELED:
-        state = RunState.CANCELED
-    elif will_retry == "true" and run.run_id not in retried:
-        state = RunState.WILL_RETRY
-    else:
-        state = RunState.ENDED
     waits_for_turn = turns.get(run.run_id, since) is None
     return ClaimRun(run_id=run.run_id, state=state, since=since, waits_for_turn=waits_for_turn)

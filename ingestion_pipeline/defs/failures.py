@@ -10,6 +10,7 @@ import structlog
 
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.defs.batch import Heart, now
+from ingestion_pipeline.defs.metadata import why_commands
 from ingestion_pipeline.domain.job import Job, Status
 from ingestion_pipeline.errors import (
     ContractChanged,
@@ -186,6 +187,9 @@ def all_failed(jobs: Sequence[Job]) -> None:
         more = f"; and {len(jobs) - 5} more" if len(jobs) > 5 else ""
         raise dg.Failure(
             f"No file of {len(jobs)} could be loaded. {shown}{more}",
-            metadata={"job_ids": dg.MetadataValue.json([job.job_id for job in jobs])},
+            metadata={
+                "job_ids": dg.MetadataValue.json([job.job_id for job in jobs]),
+                "why": why_commands(jobs) or dg.MetadataValue.null(),
+            },
             allow_retries=False,
         )

@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 
 from ingestion_pipeline.adapters.postgres_jobs import DayTotals
-from ingestion_pipeline.domain.job import Job
+from ingestion_pipeline.domain.job import Job, Status
+from ingestion_pipeline.domain.orders import short
 
 FILES_SHOWN = 50
 RULES_SHOWN = 50
@@ -46,6 +47,8 @@ def run_metadata(
     }
     if jobs:
         metadata["file_table"] = dg.MetadataValue.md(_files_table(jobs))
+    if asked := why_commands(jobs):
+        metadata["why"] = asked
     if quarantined := [job for job in jobs if job.rows_rejected]:
         metadata["quarantine"] = dg.MetadataValue.md(
             "\n".join(f"- `s3://{bucket}/quarantine/{_place(job)}/`" for job in quarantined[:FILES_SHOWN])
@@ -64,6 +67,16 @@ def run_metadata(
     if notes:
         metadata["notes"] = "\n".join(notes)
     return metadata
+
+
+def why_commands(jobs: Sequence[Job]) -> dg.MarkdownMetadataValue | None:
+    """The command that tells why, for each file of the run that has failed, was canceled or waits; None for none."""
+    unloaded = [job for job in jobs if job.status is not Status.COMPLETED]
+    if not unloaded:
+        return None
+    lines = [f"- `ingestion-pipeline why {short(job)}` {_cell(job.file_name)}" for job in unloaded[:FILES_SHOWN]]
+    more = [f"- … and {len(unloaded) - FILES_SHOWN} more"] if len(unloaded) > FILES_SHOWN else []
+    return dg.MetadataValue.md("\n".join([*lines, *more]))
 
 
 def rule_counts(jobs: Sequence[Job]) -> Counter[tuple[str, str]]:

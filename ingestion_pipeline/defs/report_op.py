@@ -15,7 +15,7 @@ from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.arrivals import ARRIVAL_CHECKS, check_result
 from ingestion_pipeline.defs.batch import datasource_of, now, partition_days
-from ingestion_pipeline.defs.metadata import rule_counts, rules_table, run_metadata
+from ingestion_pipeline.defs.metadata import rule_counts, rules_table, run_metadata, why_commands
 from ingestion_pipeline.domain.job import Outcome, Status
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages.arrivals import look
@@ -72,12 +72,14 @@ def report(
         description=f"{rejected:,} of {read:,} rows were rejected{_most(counts)}.",
         metadata={"rejected_fraction": round(fraction, 6), "allowed_fraction": allowed, **by_rule},
     )
-    failed = [f"{job.file_name}: {job.error_message}" for job in jobs if job.status is Status.FAILED]
+    unloaded = [job for job in jobs if job.status is Status.FAILED]
+    failed = [f"{job.file_name}: {job.error_message}" for job in unloaded]
+    asked = why_commands(unloaded)
     yield dg.AssetCheckResult(
         check_name="files_loaded",
         passed=not failed,
         description=f"{len(failed)} of {len(jobs)} files failed.",
-        metadata={"failed": dg.MetadataValue.json(failed[:100])},
+        metadata={"failed": dg.MetadataValue.json(failed[:100]), **({"why": asked} if asked else {})},
     )
     # One that was canceled, or came too late to replay anything, was not to load its rows; one that was sent back has
     # yet to.
@@ -98,11 +100,11 @@ def report(
         metadata={"rows_expected": expected, "rows_queryable": queryable},
     )
     # Those that its asset had when the code location was loaded, whatever the contract has become.
-    asked = {key.name for key in context.selected_asset_check_keys if key.name in ARRIVAL_CHECKS}
-    if asked and contract is not None:
+    arrival_checks = {key.name for key in context.selected_asset_check_keys if key.name in ARRIVAL_CHECKS}
+    if arrival_checks and contract is not None:
         since = ledger.discovery.first_seen().get(datasource)
         verdicts = look(contract, ledger.arrivals.came, since=since, moment=now())
-        for check in sorted(asked):
+        for check in sorted(arrival_checks):
             result = check_result(check, contract, verdicts, dagster_url=settings.dagster_url)
             yield dg.AssetCheckResult(
                 check_name=check,

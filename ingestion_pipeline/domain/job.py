@@ -4,7 +4,7 @@ What belongs here: the words of the ledger and the rules between them. What does
 transitions are enforced by a trigger in the first migration; a test keeps the two equal).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
@@ -170,6 +170,7 @@ class Job:
     staged: Staged | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     error_message: str | None = None
+    warnings: Sequence[str] = ()
 
     @property
     def file_name(self) -> str:

@@ -118,6 +118,25 @@ class RunState(StrEnum):
     WILL_RETRY = "will_retry"  # failed, and Dagster will launch it again
 
 
+_WAITING = frozenset({"QUEUED", "NOT_STARTED", "MANAGED", "STARTING"})
+_WORKING = frozenset({"STARTED", "CANCELING"})
+
+
+def run_state(status: str, *, will_retry: bool) -> RunState:
+    """The state that a status of Dagster's means.
+
+    Args:
+        will_retry: Dagster is going to launch a failed run again, and has not yet.
+    """
+    if status in _WORKING:
+        return RunState.WORKING
+    if status in _WAITING:
+        return RunState.WAITING
+    if status == "CANCELED":
+        return RunState.CANCELED
+    return RunState.WILL_RETRY if will_retry else RunState.ENDED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRun:
     """A run that carries a claim's token.

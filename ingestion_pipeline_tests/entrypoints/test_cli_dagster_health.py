@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ingestion_pipeline.cli.dagster_health import sensor_problem
+from ingestion_pipeline.cli.dagster_health import ask_dagster, sensor_problem
+from ingestion_pipeline.domain.diagnosis import DagsterNow, Tick
 from ingestion_pipeline_tests.entrypoints.answering_server import answering
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -52,3 +53,36 @@ def test_what_is_wrong_is_one_sentence(given: Any, told: str) -> None:
 
 def test_a_webserver_that_is_away_is_named() -> None:
     assert "http://127.0.0.1:1 does not answer" in str(sensor_problem("http://127.0.0.1:1", now=NOW))
+
+
+def test_the_queue_the_last_tick_and_the_runs_of_a_claim_are_read() -> None:
+    given = answer()
+    state = given["data"]["workspaceOrError"]["locationEntries"][0]["locationOrLoadError"]["repositories"][0]
+    state["jobs"] = [{"name": "ingest_flights"}]
+    causes = [{"message": "a.b.SensorError: It failed\n"}, {"message": "x.errors.ConfigurationError: No bucket b.\n"}]
+    state["sensors"][0]["sensorState"]["ticks"] = [
+        {"timestamp": BEAT, "status": "FAILURE", "skipReason": None, "error": {"message": "e", "causes": causes}}
+    ]
+    given["data"]["instance"] |= {
+        "runQueueConfig": {"maxConcurrentRuns": 4},
+        "concurrencyLimit": {"slotCount": 2, "pendingSteps": [{"runId": "r2", "assignedTimestamp": None}]},
+    }
+    times = {"creationTime": BEAT - 9, "startTime": BEAT - 5, "updateTime": BEAT}
+    failed, retry = (
+        {"runId": "r1", "status": "FAILURE", "parentRunId": None, "tags": [], **times},
+        {"runId": "r2", "status": "STARTED", "parentRunId": "r1", "tags": [], **times},
+    )
+    given["data"] |= {"working": {"count": 3}, "fromSensor": {"count": 5}, "runs": {"results": [retry, failed]}}
+    with answering(200, given) as (url, asked):
+        now = ask_dagster(url, token="claim-1", about_runs=True)
+    assert isinstance(now, DagsterNow)
+    assert asked[0]["variables"]["runs"] == {"tags": [{"key": "ingestion/claim", "value": "claim-1"}]}
+    assert now.last_tick == Tick(at=datetime.fromtimestamp(BEAT, UTC), failed=True, told="No bucket b.")
+    assert (now.job_names, now.run_slots, now.working, now.from_sensor, now.pool_slots) == (
+        frozenset({"ingest_flights"}), 4, 3, 5, 2
+    )  # fmt: skip
+    # A failed run that was launched again will not be once more.
+    assert [(run.run_id, run.waits_for_turn, run.will_retry) for run in now.runs] == [
+        ("r2", True, False), ("r1", False, False)
+    ]  # fmt: skip
+    assert now.runs[0].since == datetime.fromtimestamp(BEAT - 5, UTC)

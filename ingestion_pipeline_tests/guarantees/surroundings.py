@@ -26,6 +26,8 @@ READINGS = (
     "patient",
     "fragile",
     "binary",
+    "explained",
+    "explained_task",
     "killed_reading",
     "killed_before_post",
     "killed_after_post",
@@ -45,7 +47,7 @@ partition_start: 2024-01-01
   - pattern: exports/{name}/{{date}}/*
     organization: acme
 time: {{column: at, min: 2024-01-01T00:00:00Z, max: 2025-01-01T00:00:00Z}}
-columns:
+{reject}columns:
   at: {{type: datetime}}
   place: {{type: string}}
   value: {{type: float, checks: {{in_range: [0, 100]}}}}
@@ -68,7 +70,11 @@ columns:
 
 def readings_contract(name: str) -> str:
     """The contract's text."""
-    return _READINGS.format(name=name, live_from="live_from: 2100-01-01T00:00:00Z\n" if name in HISTORY else "")
+    return _READINGS.format(
+        name=name,
+        live_from="live_from: 2100-01-01T00:00:00Z\n" if name in HISTORY else "",
+        reject="reject: {max_fraction: 0.5}\n" if name == "explained" else "",
+    )
 
 
 def stack_options(directory: Path) -> dict[str, Any]:

@@ -104,3 +104,10 @@ def test_a_cell_stays_in_its_cell_and_is_never_markup(rows: list[dict[str, Any]]
     for line in lines[2:]:
         assert line.count("|") == len(rows[0]) + 1
         assert not set(line) & set("<>`*_[]!\\~")
+
+
+def test_files_that_are_not_loaded_have_the_command_that_tells_why() -> None:
+    failed = job(2, status=Status.FAILED, outcome="unreadable", object_key="a/`x`<b>.csv")
+    asked = shown(job(1), failed)["why"].value
+    assert asked == "- `ingestion-pipeline why 00000002` &#96;x&#96;&lt;b&gt;.csv"
+    assert "why" not in shown(job(1))
