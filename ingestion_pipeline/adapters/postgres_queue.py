@@ -181,11 +181,23 @@ class Queue:
             return _claim(connection, job_ids, token=token, now=now)
 
     def claim_day(
-        self, *, datasource: str, days: Sequence[date], token: str, now: datetime, max_files: int, max_bytes: int
+        self,
+        *,
+        datasource: str,
+        days: Sequence[date],
+        token: str,
+        now: datetime,
+        max_files: int,
+        max_bytes: int,
+        backfill_id: str | None = None,
     ) -> tuple[list[str], int]:
-        """Promise a backfill's run the waiting jobs of its partition days, history included, oldest first.
+        """Promise a backfill's run the waiting jobs of its partition days, history included, day by day, oldest first.
 
         What exceeds the caps is released to dispatch (lane `backfill`).
+
+        Args:
+            backfill_id: Dagster's backfill that the run belongs to: the jobs remember it, so that they can be held
+                back when it is stopped.
 
         Returns:
             The claimed job ids, and how many more jobs were released to dispatch.
@@ -194,14 +206,14 @@ class Queue:
             _lock_claims(connection)
             rows = connection.execute(
                 sa.text(f"""
-SELECT {_FIELDS}, sum(j.size_bytes) OVER (ORDER BY j.created_at, j.job_id) AS bytes_so_far,
-       row_number() OVER (ORDER BY j.created_at, j.job_id) AS position,
+SELECT {_FIELDS}, sum(j.size_bytes) OVER (ORDER BY j.partition_day, j.created_at, j.job_id) AS bytes_so_far,
+       row_number() OVER (ORDER BY j.partition_day, j.created_at, j.job_id) AS position,
        row_number() OVER (
            PARTITION BY j.bucket, j.object_key ORDER BY j.last_modified DESC, j.created_at DESC) AS newest
 FROM ingestion_jobs j
 WHERE j.datasource = :datasource AND j.partition_day = ANY(:days) AND {_WAITING} AND {_KEY_FREE}
   AND NOT ({_NEWER_VERSION})
-ORDER BY j.created_at, j.job_id
+ORDER BY j.partition_day, j.created_at, j.job_id
 """),
                 {"datasource": datasource, "days": list(days), "now": now},
             ).all()
@@ -213,15 +225,62 @@ ORDER BY j.created_at, j.job_id
             ]
             rest = [str(row.job_id) for row in waiting if str(row.job_id) not in set(mine) and row.lane == "history"]
             claimed = _claim(connection, mine, token=token, now=now)
-            if rest:
-                connection.execute(
-                    sa.text(
-                        "UPDATE ingestion_jobs SET lane = 'backfill' "
-                        "WHERE job_id = ANY(CAST(:ids AS uuid[])) AND lane = 'history'"
-                    ),
-                    {"ids": rest},
-                )
+            connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET backfill_id = :backfill_id, lane = CASE lane WHEN 'history' THEN 'backfill' ELSE lane END
+WHERE job_id = ANY(CAST(:ids AS uuid[]))
+"""),
+                {"ids": [*claimed, *rest], "backfill_id": backfill_id},
+            )
             return claimed, len(rest)
+
+    def open_backfills(self) -> list[str]:
+        """Dagster's backfills of which jobs of lane `backfill` have not ended."""
+        with transaction(self._engine) as connection:
+            return list(
+                connection.execute(
+                    sa.text("""
+SELECT DISTINCT backfill_id FROM ingestion_jobs
+WHERE backfill_id IS NOT NULL AND lane = 'backfill' AND status IN ('pending', 'processing', 'retrying')
+LIMIT 100
+""")
+                ).scalars()
+            )
+
+    def hold_back(self, backfill_id: str) -> int:
+        """Let a stopped backfill's jobs wait for the next one, except those at work or on their way into Druid.
+
+        A run that was promised some and has not taken them finds its claim stale.
+        """
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET lane = 'history', claim_token = NULL, lease_epoch = lease_epoch + 1, waiting_reason = NULL
+WHERE backfill_id = :backfill_id AND lane = 'backfill' AND status IN ('pending', 'retrying') AND attempt_id IS NULL
+"""),
+                {"backfill_id": backfill_id},
+            ).rowcount
+
+    def put_back(self, token: str, *, reason: str, now: datetime) -> int:
+        """Free a claim's jobs because their backfill was stopped, which is no try of the files; they are due at once.
+
+        One with an open attempt stays in the claim, to be released: its rows may be in Druid, and the next run finds
+        out.
+        """
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET status = CASE status WHEN 'processing' THEN 'retrying' ELSE status END,
+    tries = greatest(tries - CASE status WHEN 'processing' THEN 1 ELSE 0 END, 0),
+    claim_token = NULL, lease_epoch = lease_epoch + 1, lease_run_id = NULL, waiting_reason = :reason,
+    next_try_at = :now
+WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying') AND attempt_id IS NULL
+"""),
+                {"token": token, "reason": reason, "now": now},
+            ).rowcount
 
     def open_claims(self) -> list[Claim]:
         with transaction(self._engine) as connection:

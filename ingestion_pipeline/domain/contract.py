@@ -19,6 +19,7 @@ ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime"
 Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
 Duplicates = Literal["load", "skip"]
+PriorityName = Literal["urgent", "high", "medium", "low"]
 FormatType = Literal["auto", "csv", "json", "parquet"]
 NameCase = Literal["ignore", "exact"]
 RejectedRows = Literal["quarantine", "reject_file"]
@@ -143,6 +144,17 @@ class DruidLayout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillPolicy:
+    """How history is loaded.
+
+    Attributes:
+        days_per_run: Partition days that one run of a backfill loads together.
+    """
+
+    days_per_run: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RejectPolicy:
     """How many rejected rows a file may have and still load; None: any number, if one row is good.
 
@@ -202,6 +214,7 @@ class Contract:
         partition_start: The first partition day.
         unknown_columns: What becomes of columns of a file that the contract does not name: they are left out, the file
             fails, or they are kept together as JSON in `rescued_column`, the last of the columns (else None).
+        priority: Of its files, where nobody says another; history is low.
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
         filter: An SQL condition; rows where it is false are left out before they are judged. None: no such rule.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
@@ -220,6 +233,8 @@ class Contract:
     module: ModuleSource | None = None
     live_from: datetime | None = None
     history: History = "wait"
+    priority: PriorityName = "medium"
+    backfill: BackfillPolicy = BackfillPolicy()
     duplicates: Duplicates = "load"
     unknown_columns: UnknownColumns = "ignore"
     rescued_column: str | None = None

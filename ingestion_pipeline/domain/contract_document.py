@@ -16,6 +16,7 @@ from ingestion_pipeline.domain.contract import (
     EARLIEST_TIME,
     LATEST_TIME,
     RESERVED_PREFIX,
+    BackfillPolicy,
     Column,
     Contract,
     CrossCheck,
@@ -27,6 +28,7 @@ from ingestion_pipeline.domain.contract import (
     History,
     ModuleSource,
     NameCase,
+    PriorityName,
     RejectedRows,
     RejectPolicy,
     TimeColumn,
@@ -73,6 +75,10 @@ class _Druid(StrictDocument):
     segment_granularity: Granularity = "day"
 
 
+class _Backfill(StrictDocument):
+    days_per_run: int = Field(1, ge=1, le=366)
+
+
 class _Reject(StrictDocument):
     policy: RejectedRows = "quarantine"
     max_fraction: float | None = Field(None, ge=0, le=1)
@@ -102,6 +108,8 @@ class ContractDocument(StrictDocument):
     files: list[_File] = Field(default_factory=list)
     live_from: _Moment | None = None
     history: History = "wait"
+    priority: PriorityName = "medium"
+    backfill: _Backfill = _Backfill()
     duplicates: Duplicates = "load"
     partition_start: date
     module: Annotated[str, StringConstraints(pattern=MODULE_PATTERN)] | None = None
@@ -156,6 +164,8 @@ def read_document(
         ),
         live_from=document.live_from,
         history=document.history,
+        priority=document.priority,
+        backfill=BackfillPolicy(days_per_run=document.backfill.days_per_run),
         duplicates=document.duplicates,
         partition_start=document.partition_start,
         columns=columns,
@@ -233,6 +243,7 @@ def known_keys(location: list[str]) -> list[str]:
         "time": _Time,
         "druid": _Druid,
         "reject": _Reject,
+        "backfill": _Backfill,
         "format": _Format,
     }
     if location:
