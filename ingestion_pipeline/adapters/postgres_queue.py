@@ -19,7 +19,7 @@ _DISPATCH_LOCK = "ingestion-pipeline dispatch"
 
 # In the queue: arrived, unclaimed, due, of a datasource whose contract works, and its key free: no other version
 # claimed or, with an attempt still open, on its way into Druid. A job with an attempt is never superseded.
-_WAITING = """
+WAITING = """
     j.status IN ('pending', 'retrying') AND j.claim_token IS NULL AND j.arrived_at IS NOT NULL
     AND (j.next_try_at IS NULL OR j.next_try_at <= :now)
 """
@@ -41,7 +41,7 @@ _WHOLE = """
               WHERE l.bucket = s.bucket AND l.object_key = s.object_key AND l.datasource = s.datasource
                 AND l.claim_token IS NOT NULL AND l.status IN ('pending', 'processing', 'retrying')))))
 """
-_NEWER_VERSION = """
+NEWER_VERSION = """
     EXISTS (
         SELECT FROM ingestion_jobs n
         WHERE n.bucket = j.bucket AND n.object_key = j.object_key AND n.datasource = j.datasource
@@ -63,10 +63,10 @@ FROM organizations o
 CROSS JOIN unnest(ARRAY['live', 'backfill']) AS l(lane)
 CROSS JOIN generate_series(0, 3) AS p(priority)
 CROSS JOIN LATERAL (
-    SELECT {_FIELDS}, {_NEWER_VERSION} AS superseded
+    SELECT {_FIELDS}, {NEWER_VERSION} AS superseded
     FROM ingestion_jobs j
     WHERE j.organization = o.organization AND j.lane = l.lane AND j.priority = p.priority
-      AND {_WAITING} AND {_KEY_FREE}
+      AND {WAITING} AND {_KEY_FREE}
       AND j.partition_day >= (
           SELECT d.first_day
           FROM unnest(CAST(:datasources AS text[]), CAST(:first_days AS date[])) AS d(datasource, first_day)
@@ -81,7 +81,7 @@ UPDATE ingestion_jobs j
 SET claim_token = :token, claimed_at = :now, launches = j.launches + 1, waiting_reason = NULL,
     lease_run_id = NULL, heartbeat_at = NULL,
     lane = CASE j.lane WHEN 'history' THEN 'backfill' ELSE j.lane END
-WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE} AND {_WHOLE}
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {WAITING} AND {_KEY_FREE} AND {_WHOLE}
 RETURNING j.job_id
 """)
 
@@ -97,7 +97,7 @@ _SUPERSEDE = sa.text(f"""
 UPDATE ingestion_jobs j
 SET status = 'completed', outcome = 'superseded', finished_at = :now, claim_token = NULL,
     result = j.result || jsonb_build_object('summary', 'a newer version of the object arrived before this one was read')
-WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_NEWER_VERSION}
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {WAITING} AND {NEWER_VERSION}
 RETURNING j.job_id
 """)
 
@@ -211,8 +211,8 @@ SELECT {_FIELDS}, sum(j.size_bytes) OVER (ORDER BY j.partition_day, j.created_at
        row_number() OVER (
            PARTITION BY j.bucket, j.object_key ORDER BY j.last_modified DESC, j.created_at DESC) AS newest
 FROM ingestion_jobs j
-WHERE j.datasource = :datasource AND j.partition_day = ANY(:days) AND {_WAITING} AND {_KEY_FREE}
-  AND NOT ({_NEWER_VERSION})
+WHERE j.datasource = :datasource AND j.partition_day = ANY(:days) AND {WAITING} AND {_KEY_FREE}
+  AND NOT ({NEWER_VERSION})
 ORDER BY j.partition_day, j.created_at, j.job_id
 """),
                 {"datasource": datasource, "days": list(days), "now": now},
@@ -234,34 +234,6 @@ WHERE job_id = ANY(CAST(:ids AS uuid[]))
                 {"ids": [*claimed, *rest], "backfill_id": backfill_id},
             )
             return claimed, len(rest)
-
-    def open_backfills(self) -> list[str]:
-        """Dagster's backfills of which jobs of lane `backfill` have not ended."""
-        with transaction(self._engine) as connection:
-            return list(
-                connection.execute(
-                    sa.text("""
-SELECT DISTINCT backfill_id FROM ingestion_jobs
-WHERE backfill_id IS NOT NULL AND lane = 'backfill' AND status IN ('pending', 'processing', 'retrying')
-LIMIT 100
-""")
-                ).scalars()
-            )
-
-    def hold_back(self, backfill_id: str) -> int:
-        """Let a stopped backfill's jobs wait for the next one, except those at work or on their way into Druid.
-
-        A run that was promised some and has not taken them finds its claim stale.
-        """
-        with transaction(self._engine) as connection:
-            return connection.execute(
-                sa.text("""
-UPDATE ingestion_jobs
-SET lane = 'history', claim_token = NULL, lease_epoch = lease_epoch + 1, waiting_reason = NULL
-WHERE backfill_id = :backfill_id AND lane = 'backfill' AND status IN ('pending', 'retrying') AND attempt_id IS NULL
-"""),
-                {"backfill_id": backfill_id},
-            ).rowcount
 
     def put_back(self, token: str, *, reason: str, now: datetime) -> int:
         """Free a claim's jobs because their backfill was stopped, which is no try of the files; they are due at once.

@@ -26,9 +26,10 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "validate": ("validate",),
     "contract": ("contract",),
     "organizations": ("organizations",),
+    "backfill": ("backfill",),
 }
 # Modules whose commands are words after the module's name: `contract check`.
-GROUPS = frozenset({"contract", "organizations"})
+GROUPS = frozenset({"backfill", "contract", "organizations"})
 
 HELP = "Files from S3 into Apache Druid, with a ledger, row errors and a proof by count."
 

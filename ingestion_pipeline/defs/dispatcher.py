@@ -178,9 +178,9 @@ class Dispatcher:
                 max_tries=self.settings.max_tries,
             )
         # After the claims of its runs were given back, and before anything is dispatched.
-        for backfill_id in self.ledger.queue.open_backfills():
+        for backfill_id in self.ledger.backfills.unfinished():
             if is_stopped(self.instance, backfill_id):
-                changed += self.ledger.queue.hold_back(backfill_id)
+                changed += self.ledger.backfills.hold_back(backfill_id)
         return changed + self._end_runs_without_work(now, turns)
 
     def _turns(self) -> dict[str, datetime | None]:
