@@ -157,11 +157,11 @@ class Play:
         with browser_page() as page:
             page.goto(f"{self.bench.settings.dagster_url}/assets/{HISTORY}?view=partitions")
             page.get_by_role("button", name="Materialize").first.click()
-            dialog = page.get_by_role("dialog")
-            days = dialog.get_by_role("textbox").first
+            days = page.get_by_placeholder("ex: 20")
             days.fill(f"[{first}...{last}]")
             days.press("Enter")
-            dialog.get_by_role("button", name="Launch backfill").click()
+            page.get_by_text(f"{(last - first).days + 1} partitions", exact=True).wait_for()
+            page.get_by_role("button", name="Launch backfill").click()
             return str(
                 wait_until(
                     lambda: next((one["id"] for one in self._backfills() if one["id"] not in known), None),

@@ -15,7 +15,7 @@ from ingestion_pipeline.domain.backfill import BackfillFiles, DayFiles, PastRun
 _DAYS = sa.text(f"""
 SELECT day, count(*) AS files,
        count(*) FILTER (WHERE history) AS history,
-       coalesce(sum(size_bytes) FILTER (WHERE history), 0) AS history_bytes,
+       CAST(coalesce(sum(size_bytes) FILTER (WHERE history), 0) AS bigint) AS history_bytes,
        count(*) FILTER (WHERE loaded) AS loaded,
        count(*) FILTER (WHERE failed) AS failed,
        count(*) FILTER (WHERE open AND lane <> 'history') AS under_way
