@@ -40,6 +40,10 @@ down: $(READY) ## Stop them; the data stays
 test: $(READY) browser ## Run the tests; they start the real stack once by themselves
 	@$(BIN)/pytest --ignore=ingestion_pipeline_tests/guarantees
 
+.PHONY: test-long
+test-long: $(READY) ## Run the unit tests with many more examples and larger files (half an hour)
+	@LONG=1 $(BIN)/pytest ingestion_pipeline_tests/unit
+
 .PHONY: test-guarantees
 test-guarantees: $(READY) ## Run the tests that kill, race, correct and undo, on a stack of their own
 	@$(BIN)/pytest ingestion_pipeline_tests/guarantees

@@ -91,8 +91,6 @@ def report(results: dict[str, Results], size: int, errors: set[Error], found: se
     bare = {which: middle(bare_runs, which) for which in ("seconds", "cpu_seconds")}
     say(f"\nClean: {rows:,} rows, {size / 1e6:,.0f} MB")
     compare(results[CLEAN], rows, bare)
-    for step in ("validate", "transform"):
-        say(f"  of ours {step}: {middle(clean_runs, f'{step}_seconds'):.2f} s")
     say(f"\nWith {len(errors):,} planted errors:")
     compare(results[PLANTED], rows, bare)
     missed, invented = len(errors - found), len(found - errors)

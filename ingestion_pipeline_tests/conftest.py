@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 
 from ingestion_pipeline.embedded import postgres as embedded_postgres
 from ingestion_pipeline.embedded.stack import DRUID, Stack
+from ingestion_pipeline_tests.extent import LONG
 from ingestion_pipeline_tests.guarantees.surroundings import stack_options
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
 # Property tests judge answers, not a busy machine's speed. Continuous integration tries the same examples every time,
 # so that a change is judged by what it changes; everybody else's runs look for new ones.
-hypothesis_settings.register_profile("search", deadline=None)
-hypothesis_settings.register_profile("repeat", deadline=None, derandomize=True)
-hypothesis_settings.load_profile("repeat" if os.environ.get("CI") else "search")
+hypothesis_settings.register_profile("search", deadline=None, max_examples=50)
+hypothesis_settings.register_profile("repeat", deadline=None, max_examples=50, derandomize=True)
+hypothesis_settings.register_profile("long", deadline=None, max_examples=1000)
+hypothesis_settings.load_profile("long" if LONG else "repeat" if os.environ.get("CI") else "search")
 
 
 @dataclass(frozen=True)

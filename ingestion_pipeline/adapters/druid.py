@@ -324,6 +324,12 @@ class Druid:
                     types.add(druid_type)
         return {name: frozenset(types) for name, types in found.items() if name != TIME_COLUMN}
 
+    def column_types(self, datasource: str) -> dict[str, str]:
+        """The datasource's columns with their SQL types, as far as the broker knows them now; empty: none."""
+        sql = """SELECT COLUMN_NAME AS name, DATA_TYPE AS type FROM INFORMATION_SCHEMA.COLUMNS
+                 WHERE TABLE_SCHEMA = 'druid' AND TABLE_NAME = ?"""
+        return {row["name"]: row["type"] for row in self.query(sql, [datasource])}
+
     def query(self, sql: str, parameters: Sequence[Any] = (), *, timeout_seconds: float = 60.0) -> list[dict[str, Any]]:
         """Run SQL and return its rows.
 

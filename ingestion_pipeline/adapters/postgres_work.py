@@ -106,7 +106,7 @@ RETURNING j.job_id
         Args:
             report: `ValidationReport.as_dict()`.
         """
-        kept = ("rule_counts", "format", "warnings", "time_min", "time_max")
+        kept = ("rule_counts", "format", "warnings", "time_min", "time_max", "added_columns")
         preview: list[Mapping[str, Any]] = report.get("preview") or []
         result = {key: report.get(key) for key in kept} | {
             "quarantine": quarantine.as_dict() if quarantine else None,

@@ -264,7 +264,8 @@ class ObjectStore:
     def writer(self, key: str) -> Iterator[BinaryIO]:
         """A streaming upload: the object appears when the block ends well, and not at all when it raises."""
         with self._errors(key):
-            target: Any = obstore.open_writer(self._store, key, buffer_size=8 * 1024 * 1024)
+            # Parts on their way are in memory: where the server is slow, as many as are allowed (12 by default).
+            target: Any = obstore.open_writer(self._store, key, buffer_size=8 * 1024 * 1024, max_concurrency=1)
         # The writer's own context manager would finish the upload on an error too: half an object.
         yield cast(BinaryIO, _Upload(target, lambda: self._errors(key)))
         with self._errors(key):

@@ -35,7 +35,7 @@ class DryRun:
         self._write, self._typed = write, typed
         self.rejected_rows: list[dict[str, Any]] = []
 
-    def accepted(self, part: int, frame: "pl.DataFrame") -> None:
+    def accepted(self, frame: "pl.DataFrame") -> None:
         if self._write is not None:
             self._write(frame if self._typed else _readable(frame))
 

@@ -19,7 +19,7 @@ from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.batch import Heart, now
 from ingestion_pipeline.domain.druid import TaskReport, TaskState, TaskStatus
 from ingestion_pipeline.domain.interval import Interval
-from ingestion_pipeline.domain.job import Attempt, AttemptState, Cause, Job, Lease, Outcome
+from ingestion_pipeline.domain.job import Attempt, AttemptState, Cause, Job, Lease, Outcome, encoding_of
 from ingestion_pipeline.errors import (
     IngestionError,
     LeaseLost,
@@ -215,11 +215,11 @@ class AttemptWork:
         keys = [cleaned_key(job) for job in jobs if cleaned_key(job)]
         if not keys:
             return None
-        (encoding,) = {job.staged.encoding for job in jobs if job.staged is not None and job.staged.cleaned_key}
+        (encoding,) = {encoding_of(key) for key in keys}
         return submit.InputFiles(
             kind="s3",
             uris=[self.bucket.url(key) for key in keys],
-            format="csv" if encoding == "csv" else "ndjson",
+            format=encoding,
             columns=columns,
         )
 

@@ -15,9 +15,10 @@ from ingestion_pipeline.defs.attempt_work import MAX_ATTEMPTS, AttemptWork, clea
 from ingestion_pipeline.defs.batch import now
 from ingestion_pipeline.defs.failures import Stopped, send_back
 from ingestion_pipeline.defs.replaces import Replacer
+from ingestion_pipeline.domain.added_columns import TEXT, added_columns, require_fitting, union
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.correction import Effect, effect_of, origin, related_id
-from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Job, Outcome
+from ingestion_pipeline.domain.job import Attempt, AttemptKind, AttemptState, Job, Outcome, encoding_of
 from ingestion_pipeline.errors import (
     ContractChanged,
     DatasourceBusy,
@@ -80,7 +81,7 @@ class Loader:
                 send_back(work.ledger, work.heart, job, ContractChanged.of(job.datasource))
             else:
                 ready.append(job)
-        for group, effects in self._groups(ready):
+        for group, effects in self._groups(self._fitting(ready, contract)):
             self._load_group([job.job_id for job in group], effects, contract)
 
     def _waiting(self, ids: Sequence[str]) -> list[Job]:
@@ -90,6 +91,27 @@ class Loader:
             for job in self._work.ledger.jobs.rows_of(ids)
             if job.job_id in self._work.heart.leases and job.attempt_id is None
         ]
+
+    def _fitting(self, jobs: Sequence[Job], contract: Contract) -> list[Job]:
+        """Without the files that add columns which Druid has otherwise; of two that clash, the second is ended.
+
+        It is what the broker knows: a column that another run adds at this moment is met by the next file. Nothing is
+        lost then either, since Druid keeps columns apart by their exact names, and types by segment.
+        """
+        if not any(map(added_columns, jobs)):
+            return list(jobs)
+        present = self._work.druid.column_types(contract.datasource)
+        fitting = []
+        for job in jobs:
+            own = added_columns(job)
+            try:
+                require_fitting(own, present)
+            except FileError as error:
+                self._work.fail([job], error)
+                continue
+            present |= dict.fromkeys(own, TEXT)
+            fitting.append(job)
+        return fitting
 
     def _groups(self, jobs: Sequence[Job]) -> "Iterator[tuple[list[Job], dict[str, Effect]]]":
         """The jobs that one attempt may hold, appends first; those that come too late are ended.
@@ -134,7 +156,7 @@ class Loader:
             return bool(effects[job.job_id].removes) or job.job_id in self._work.doubled
 
         def kind(job: Job) -> tuple[bool, str]:
-            return replaces(job), job.staged.encoding if job.staged is not None else ""
+            return replaces(job), encoding_of(cleaned_key(job)) if cleaned_key(job) else ""
 
         left = sorted((job for job in jobs if job.job_id in effects), key=kind)
         for (rewrites, _), members in groupby(left, key=kind):
@@ -204,6 +226,7 @@ class Appender:
         from ingestion_pipeline.stages.transform import druid_columns, druid_dimensions
 
         task_id = self._work.new_task_id(contract.datasource, [job.job_id for job in jobs])
+        contract = contract.with_added(union(jobs))
         granularity = contract.druid.segment_granularity
         chunks = {datetime.fromisoformat(chunk) for job in jobs if job.staged for chunk in job.staged.time_chunks}
         intervals = submit.chunk_intervals(sorted(chunks), granularity)

@@ -21,7 +21,7 @@ from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.domain.contract import Contract, ContractBook
 from ingestion_pipeline.domain.job import LOADED_OUTCOMES, UNCERTAIN_OUTCOMES, Job, Lease, Status
 from ingestion_pipeline.domain.upload import StoredObject
-from ingestion_pipeline.errors import ContractError, FileError, LeaseLost, LedgerUnavailable
+from ingestion_pipeline.errors import ContractError, FileError, LeaseLost, LedgerUnavailable, ProofFailed
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline.stages.discover import sort_page
 
@@ -297,3 +297,12 @@ def usable(contract: Contract | None, datasource: str) -> Contract:
     if contract is None:
         raise ContractError(f"The contract of {datasource} is not usable any more.", hint="See `contract check`.")
     return contract
+
+
+def require_rows(written: int, accepted: int, job: Job) -> None:
+    """Raise `ProofFailed` unless as many rows were written as accepted."""
+    if written != accepted:
+        raise ProofFailed(
+            f"{job.file_name}: {written} rows were written and {accepted} accepted.",
+            hint="This is a defect of the pipeline, not of the file: please report it.",
+        )

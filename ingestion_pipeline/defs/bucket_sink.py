@@ -1,7 +1,7 @@
-"""Where a run's rows go while a file is validated: accepted ones as Arrow parts, rejected ones to quarantine.
+"""Where a run's rows go while a file is validated: accepted ones as Druid reads them, rejected ones to quarantine.
 
-What belongs here: objects of a bounded size, written as rows come. What does not: what is rejected (`stages.validate`),
-what else is made of rejected rows later (`stages.quarantine`, `cli.rejected`).
+What belongs here: objects in the bucket, written as rows come, in bounded memory. What does not: what is rejected
+(`stages.validate`), what else is made of rejected rows later (`stages.quarantine`, `cli.rejected`).
 """
 
 from collections.abc import Iterator
@@ -11,49 +11,49 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from ingestion_pipeline.adapters.s3 import ObjectStore
+from ingestion_pipeline.defs.cleaned_objects import CleanedObjects
 from ingestion_pipeline.domain.quarantine import Quarantine
 
 if TYPE_CHECKING:
     import polars as pl
 
-_PARQUET_BYTES = 16 * 1024 * 1024
+    from ingestion_pipeline.stages.transform import CleanedText
+
+_PARQUET_BYTES = 8 * 1024 * 1024
 """Of rejected rows that are held until they become an object: of plain text, a quarter of it as Parquet or less."""
 
 
 class BucketSink:
     """A sink of validation in the bucket.
 
-    A part is written in a thread while the next rows are checked. All are there after `finish`, which raises what
-    went wrong with the last ones; after the stack's end nothing is under way. The quarantine is whole after the
-    stack's end, and costs nothing where no row is rejected.
+    Accepted rows are written in a thread while the next ones are checked. All are there after `finish`, which raises
+    what went wrong with the last ones; without it, none are. The quarantine is whole after the stack's end, and costs
+    nothing where no row is rejected.
     """
 
-    def __init__(self, bucket: ObjectStore, base: str, stack: ExitStack) -> None:
+    def __init__(self, bucket: ObjectStore, base: str, stack: ExitStack, *, text: "CleanedText") -> None:
         self._bucket, self._base, self._stack = bucket, base, stack
         self._rejects: _RejectedRows | None = None
-        self._thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="parts"))
+        self.cleaned = stack.enter_context(CleanedObjects(bucket, base, text))
+        self._thread = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="cleaned"))
         self._under_way: Future[None] | None = None
-        self.parts: list[str] = []
 
     @property
     def quarantine(self) -> Quarantine | None:
         """Where the rejected rows are; None: there are none."""
         return None if self._rejects is None else self._rejects.quarantine
 
-    def accepted(self, part: int, frame: "pl.DataFrame") -> None:
-        self.finish()  # one at a time: memory holds two frames
-        key = f"cleaned/{self._base}/part-{part:05d}.arrow"
-        self.parts.append(key)
-        self._under_way = self._thread.submit(self._put, key, frame)
+    def accepted(self, frame: "pl.DataFrame") -> None:
+        self._wait()  # one at a time: memory holds two frames
+        self._under_way = self._thread.submit(self.cleaned.add, frame)
 
     def finish(self) -> None:
+        self._wait()
+        self.cleaned.finish()
+
+    def _wait(self) -> None:
         if self._under_way is not None:
             self._under_way.result()
-
-    def _put(self, key: str, frame: "pl.DataFrame") -> None:
-        buffer = BytesIO()
-        frame.write_ipc(buffer, compression="lz4")
-        self._bucket.put(key, buffer.getvalue())
 
     def rejected(self, frame: "pl.DataFrame") -> None:
         if frame.height == 0:

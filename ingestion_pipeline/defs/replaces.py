@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from ingestion_pipeline.defs.attempt_work import AttemptWork, intervals_of
+from ingestion_pipeline.domain.added_columns import union
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.druid import TaskState
 from ingestion_pipeline.domain.interval import Interval, hull, merged
@@ -129,6 +130,7 @@ class Replacer:
         """Find the chunks of the old and the new rows, their columns, and what the others have there."""
         from ingestion_pipeline.stages.transform import druid_columns, druid_dimensions
 
+        contract = contract.with_added(union(jobs))
         work, granularity = self._work, contract.druid.segment_granularity
         gone = [*attempt.removes, *attempt.expected]
         chunks = {datetime.fromisoformat(chunk) for job in jobs if job.staged for chunk in job.staged.time_chunks}

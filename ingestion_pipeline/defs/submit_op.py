@@ -51,8 +51,6 @@ def submit(
             task_ids = work.task_ids
             Loader(work).load(jobs, contract)
     finished = ledger.jobs.rows_of(batch["jobs"])
-    parts = [part for job in finished if job.status.is_final and job.staged for part in job.staged.parts]
-    bucket.delete(parts)
     all_failed(finished)
     context.add_output_metadata(
         {

@@ -1,27 +1,30 @@
-"""The op `transform`: from accepted rows to the object that Druid reads, with the lineage of each row."""
+"""The op `transform`: one object of each file, all of the encoding that the batch's Druid task reads.
+
+What belongs here: which encoding that is. What does not: how rows are written (`stages.transform`); validation has
+written them, once, in the encoding that suits their file, and mostly that is the batch's.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.defs.batch import Heart, RunIdentity, heartbeat, lease_of, now, usable
+from ingestion_pipeline.defs.batch import Heart, RunIdentity, heartbeat, lease_of, now, require_rows, usable
 from ingestion_pipeline.defs.failures import send_back, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
-from ingestion_pipeline.domain.job import Job, Staged, Step
+from ingestion_pipeline.domain.job import Job, Staged, Step, encoding_of
 from ingestion_pipeline.errors import ContractChanged, ContractError, FileError, LeaseLost, ProofFailed
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    import polars as pl
+    from ingestion_pipeline.stages.transform import Encoding
 
 
-@dg.op(description="Write the good rows as Druid reads them, each with its job and organization.", tags={"kind": "s3"})
+@dg.op(description="One object of good rows per file, in the encoding that the batch shares.", tags={"kind": "s3"})
 def transform(
     context: dg.OpExecutionContext,
     batch: dict[str, Any],
@@ -65,57 +68,54 @@ def transform(
     return {**batch, "go": go}
 
 
-def common_encoding(jobs: Sequence[Job]) -> Literal["csv", "ndjson"]:
+def common_encoding(jobs: Sequence[Job]) -> "Encoding":
     """CSV loads faster; NDJSON carries what CSV cannot. One Druid task reads one format."""
-    return "csv" if all(job.staged is not None and job.staged.csv_safe for job in jobs) else "ndjson"
+    return "csv" if all(job.staged is not None and job.staged.is_csv for job in jobs) else "ndjson"
 
 
 def transform_job(
     job: Job,
     contract: Contract,
-    encoding: Literal["csv", "ndjson"],
+    encoding: "Encoding",
     *,
     ledger: Ledger,
     bucket: ObjectStore,
     heart: Heart,
 ) -> int:
-    """Write one file's cleaned object; returns its size in bytes."""
-    from ingestion_pipeline.stages.transform import transform as transform_rows
-
+    """Make one file's parts one object of this encoding; returns its size in bytes."""
     staged = job.staged
     assert staged is not None
-    if staged.cleaned_key is not None and staged.encoding == encoding:
+    if staged.cleaned_key is not None and encoding_of(staged.cleaned_key) == encoding:
         return staged.cleaned_bytes
-    # Druid picks the codec by the suffix.
-    key = f"cleaned/{job.organization}/{job.datasource}/{job.job_id}/e{job.lease_epoch}/rows.{encoding}.zst"
     heart.tell(45, step="transform", file=job.file_name)
-    with bucket.writer(key) as out:
-        report = transform_rows(
-            _parts(bucket, staged, heart, job.job_id),
-            contract=contract,
-            job_id=job.job_id,
-            organization=job.organization,
-            encoding=encoding,
-            out=out,
-        )
-        if report.rows != job.rows_accepted:
-            # Raised inside the block: an object with the wrong rows must not come to be.
-            raise ProofFailed(
-                f"{job.file_name}: {report.rows} rows were written and {job.rows_accepted} accepted.",
-                hint="This is a defect of the pipeline, not of the file: please report it.",
-            )
+    if len(staged.parts) == 1 and encoding_of(staged.parts[0]) == encoding:
+        cleaned = replace(staged, cleaned_key=staged.parts[0])
+    else:
+        key = f"cleaned/{job.organization}/{job.datasource}/{job.job_id}/e{job.lease_epoch}/rows.ndjson.zst"
+        cleaned = _as_ndjson(job, staged, key, contract, bucket, heart)
     heart.check([job.job_id])
-    ledger.work.record_cleaned(
-        lease_of(job),
-        staged=replace(staged, cleaned_key=key, cleaned_bytes=report.size_bytes, encoding=encoding),
-        result_url=bucket.url(key),
-    )
-    return report.size_bytes
+    assert cleaned.cleaned_key is not None
+    ledger.work.record_cleaned(lease_of(job), staged=cleaned, result_url=bucket.url(cleaned.cleaned_key))
+    bucket.delete([part for part in staged.parts if part != cleaned.cleaned_key])
+    return cleaned.cleaned_bytes
 
 
-def _parts(bucket: ObjectStore, staged: Staged, heart: Heart, job_id: str) -> Iterator["pl.DataFrame"]:
-    import polars as pl
+def _as_ndjson(job: Job, staged: Staged, key: str, contract: Contract, bucket: ObjectStore, heart: Heart) -> Staged:
+    from ingestion_pipeline.stages.transform import CleanedObject
 
-    for key in staged.parts:
-        heart.check([job_id])
-        yield pl.read_ipc(BytesIO(bucket.get(key)))
+    with bucket.writer(key) as out:
+        cleaned = CleanedObject(out)
+        for text in _lines(bucket, staged.parts, contract):
+            heart.check([job.job_id])
+            cleaned.write(text)
+        cleaned.close()
+        # Raised inside the block: an object with the wrong rows must not come to be.
+        require_rows(cleaned.rows, job.rows_accepted, job)
+    return replace(staged, parts=(key,), cleaned_key=key, cleaned_bytes=cleaned.size_bytes)
+
+
+def _lines(bucket: ObjectStore, parts: Sequence[str], contract: Contract) -> Iterator[bytes]:
+    from ingestion_pipeline.stages.transform import ndjson_of
+
+    for part in parts:
+        yield from ndjson_of(bucket.read(part), encoding_of(part), contract)

@@ -9,13 +9,13 @@ from pydantic import Field
 from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.s3 import ObjectStore
-from ingestion_pipeline.defs.batch import Heart, heartbeat, job_log, lease_of, now, take, usable
+from ingestion_pipeline.defs.batch import Heart, heartbeat, job_log, lease_of, now, require_rows, take, usable
 from ingestion_pipeline.defs.bucket_sink import BucketSink
 from ingestion_pipeline.defs.failures import all_failed, transient_errors_wait
 from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.correction import is_fix, open_rejects
 from ingestion_pipeline.domain.job import Cause, Job, Outcome, Staged
-from ingestion_pipeline.errors import ContractError, FileError, NotAFix, ObjectSuperseded
+from ingestion_pipeline.errors import ContractError, FileError, NotAFix, ObjectSuperseded, ProofFailed
 from ingestion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def validate(
                         details={},
                         now=now(),
                     )
-                except (FileError, ContractError) as error:
+                except (FileError, ContractError, ProofFailed) as error:
                     job_log(context, job).warning("job_failed", code=error.code, error=error.message)
                     context.log.warning(f"{job.object_key}: {error}")
                     ledger.work.fail(lease_of(job), error, now=now())
@@ -109,7 +109,9 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
     Raises:
         FileError: The file cannot be loaded; what could be said about its rows is in the ledger.
         ContractError: The contract's module or an expression of it failed on its rows.
+        ProofFailed: Other rows were written than accepted.
     """
+    from ingestion_pipeline.stages.transform import CleanedText
     from ingestion_pipeline.stages.validate import validate as validate_rows
 
     # The epoch in the key keeps a replaced worker's late writes away from what Druid reads.
@@ -121,7 +123,8 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
         heart.tell(percent, step="validate", file=job.file_name, rows=state.rows_read, bytes=state.bytes_read)
 
     with ExitStack() as stack:
-        sink = BucketSink(bucket, base, stack)
+        text = CleanedText(contract, job_id=job.job_id, organization=job.organization)
+        sink = BucketSink(bucket, base, stack, text=text)
         error: FileError | ContractError | None = None
         report: ValidationReport | None
         try:
@@ -133,6 +136,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
                 progress=progress,
             )
             sink.finish()
+            require_rows(sink.cleaned.rows, report.rows_accepted, job)
         except (FileError, ContractError) as raised:
             error, report = raised, getattr(raised, "report", None)
     heart.check([job.job_id])
@@ -141,9 +145,10 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
         if error is None and report.rows_accepted:
             staged = Staged(
                 contract_version=contract.version,
-                parts=tuple(sink.parts),
-                csv_safe=report.csv_safe,
+                parts=tuple(sink.cleaned.keys),
+                added_columns=tuple(report.added_columns),
                 time_chunks=tuple(chunk.isoformat() for chunk in report.time_chunks),
+                cleaned_bytes=sink.cleaned.size_bytes,
             )
         ledger.work.record_validated(lease_of(job), report=report.as_dict(), staged=staged, quarantine=sink.quarantine)
     going = False
@@ -154,7 +159,7 @@ def validate_job(job: Job, contract: Contract, *, ledger: Ledger, bucket: Object
         going = _go_on(job, report, contract, ledger)
     finally:
         if not going:
-            bucket.delete(sink.parts)  # nobody will read them
+            bucket.delete(sink.cleaned.keys)  # nobody will read them
     return going
 
 

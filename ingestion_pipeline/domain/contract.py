@@ -5,8 +5,8 @@ is written in YAML (`contract_document`), which keys a pattern claims (`contract
 computes (`contract_checks`), reading files from disk (`adapters.contracts`).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,7 @@ PriorityName = Literal["urgent", "high", "medium", "low"]
 FormatType = Literal["auto", "csv", "json", "parquet"]
 NameCase = Literal["ignore", "exact"]
 RejectedRows = Literal["quarantine", "reject_file"]
-UnknownColumns = Literal["ignore", "fail", "rescue"]
+UnknownColumns = Literal["ignore", "fail", "rescue", "add"]
 
 DELIMITED_TEXT = "delimited text"
 """The family of formats whose rows are lines, as a report calls it."""
@@ -213,7 +213,8 @@ class Contract:
         live_from: Objects last modified earlier wait for a backfill; None: when the contract was first seen.
         partition_start: The first partition day.
         unknown_columns: What becomes of columns of a file that the contract does not name: they are left out, the file
-            fails, or they are kept together as JSON in `rescued_column`, the last of the columns (else None).
+            fails, they are kept together as JSON in `rescued_column`, the last of the columns (else None), or each is
+            added as a column of text (`with_added`).
         priority: Of its files, where nobody says another; history is low.
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
         filter: An SQL condition; rows where it is false are left out before they are judged. None: no such rule.
@@ -255,6 +256,11 @@ class Contract:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    def with_added(self, names: Iterable[str]) -> "Contract":
+        """The contract of files that have further columns, each added as text under its own name."""
+        added = tuple(text_column(name, name) for name in names)
+        return replace(self, columns=self.columns + added) if added else self
 
     @property
     def file_columns(self) -> tuple[Column, ...]:

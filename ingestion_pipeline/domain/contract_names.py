@@ -4,7 +4,7 @@ What belongs here: exact names, aliases, and names that differ in case and the s
 the names (`formats`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Self
 
 from ingestion_pipeline.domain.contract import Column, Contract, NameCase, UnknownColumns
@@ -28,6 +28,8 @@ class ColumnNames:
 
     Attributes:
         unknown: What becomes of other columns, and in which one they are `rescued`.
+        taken: Names of all the contract's columns, also of those that no file has.
+        literal: Names whose dots do not lead into nested values.
     """
 
     def __init__(
@@ -36,15 +38,32 @@ class ColumnNames:
         case: NameCase = "ignore",
         unknown: UnknownColumns = "ignore",
         rescued: str | None = None,
+        taken: Collection[str] = (),
     ) -> None:
-        self.columns, self.unknown, self.rescued = columns, unknown, rescued
+        self.columns, self.case, self.unknown, self.rescued, self.taken = columns, case, unknown, rescued, taken
+        self.literal: frozenset[str] = frozenset()
         self._exact = {name: n for n, column in enumerate(columns) for name in (column.source, *column.aliases)}
         self._alike = {alike(name): n for name, n in self._exact.items()} if case == "ignore" else {}
 
     @classmethod
     def of(cls, contract: Contract) -> Self:
         """The names of a contract's columns."""
-        return cls(contract.file_columns, contract.format.case, contract.unknown_columns, contract.rescued_column)
+        taken = [column.name for column in contract.columns]
+        return cls(
+            contract.file_columns, contract.format.case, contract.unknown_columns, contract.rescued_column, taken
+        )
+
+    def with_columns(self, further: Sequence[Column]) -> Self:
+        """These and further ones, each under its exact name in the file; others are left out."""
+        more = type(self)((*self.columns, *further), self.case, "ignore", self.rescued, self.taken)
+        more.literal = frozenset(column.source for column in further)
+        return more
+
+    @property
+    def roots(self) -> set[str]:
+        """Names in a file from which dotted ones lead into nested values."""
+        names = (name for column in self.columns for name in (column.source, *column.aliases))
+        return {name.split(".")[0] for name in names if "." in name and name not in self.literal}
 
     @property
     def are_plain(self) -> bool:

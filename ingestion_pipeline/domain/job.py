@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ingestion_pipeline.domain.contract import Contract
@@ -85,40 +85,50 @@ class Step(StrEnum):
     SUBMIT = "submit"
 
 
+def encoding_of(cleaned_key: str) -> Literal["csv", "ndjson"]:
+    """How the rows of a cleaned object are written."""
+    return "csv" if cleaned_key.endswith(".csv.zst") else "ndjson"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
     """What validate left in the bucket for transform and submit, and what they need to know of it.
 
     Attributes:
-        parts: Keys of the accepted rows (Arrow IPC), in file order.
-        csv_safe: CSV carries these rows exactly (no line break in a cell, no null beside "").
+        parts: Keys of the accepted rows, in file order: CSV and, from the first rows that CSV cannot carry, NDJSON.
+        added_columns: Names of the columns that the file has beyond the contract's.
         time_chunks: ISO starts of the contract's segment chunks that hold rows.
-        cleaned_key: The object that Druid reads; None until transform wrote it.
+        cleaned_key: The object that Druid reads; None until transform has made the parts one, of the batch's encoding.
+        cleaned_bytes: Its size or, before, that of the parts.
     """
 
     contract_version: str
     parts: tuple[str, ...] = ()
-    csv_safe: bool = True
+    added_columns: tuple[str, ...] = ()
     time_chunks: tuple[str, ...] = ()
     cleaned_key: str | None = None
     cleaned_bytes: int = 0
-    encoding: str = ""
+
+    @property
+    def is_csv(self) -> bool:
+        """CSV carries these rows exactly (no line break in a cell, no null beside "")."""
+        return all(encoding_of(key) == "csv" for key in self.parts)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "contract_version": self.contract_version,
             "parts": list(self.parts),
-            "csv_safe": self.csv_safe,
+            "added_columns": list(self.added_columns),
             "time_chunks": list(self.time_chunks),
             "cleaned_key": self.cleaned_key,
             "cleaned_bytes": self.cleaned_bytes,
-            "encoding": self.encoding,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Staged":
-        known = dict(data)
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
         known["parts"] = tuple(known.get("parts", ()))
+        known["added_columns"] = tuple(known.get("added_columns", ()))
         known["time_chunks"] = tuple(known.get("time_chunks", ()))
         return cls(**known)
 

@@ -103,7 +103,7 @@ def _unguessed(text: Iterable[bytes], decoded: Decoded) -> Iterator[bytes]:
     """The text of a format that is UTF-8 unless another encoding is named (RFC 8259 for JSON): none is guessed."""
     line = 1
     for piece in text:
-        if decoded.guessed and (odd := _BEYOND_ASCII.search(piece)):
+        if decoded.guessed and not piece.isascii() and (odd := _BEYOND_ASCII.search(piece)):
             raise undecodable("utf-8", line + piece.count(b"\n", 0, odd.start()))
         line += piece.count(b"\n")
         yield piece

@@ -30,7 +30,8 @@ class RowChunk:
     """Some rows of a file, in file order.
 
     Attributes:
-        cells: One column per contract column that the file has, under the contract's name. Formats that
+        cells: One column per contract column that the file has, under the contract's name, and those that are added to
+            the contract. Formats that
             are text give strings; a format with types of its own may give those.
         lines: Int64, the 1-based physical line on which each row begins; in a format without lines, its number.
         malformed: Records of the same stretch that are no rows.
@@ -57,6 +58,7 @@ class FormatFacts:
         preamble: The lines before the header, as far as a report has room for them.
         footer: Lines after the last row that are no rows, likewise.
         further_tables: Tables after the first, which were not read.
+        added: Names of columns that the contract does not name, and that are added to its own.
     """
 
     format: str
@@ -76,12 +78,15 @@ class FormatFacts:
     columns: int = 0
     footer: list[str] = field(default_factory=list)
     further_tables: list[dict[str, int]] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Without the warnings, ready for JSON."""
+        """Without the warnings and what was added, ready for JSON."""
         # PostgreSQL's JSON has no zero character, and UTF-16 may bring one.
-        return {f.name: _without_zeros(getattr(self, f.name)) for f in fields(self) if f.name != "warnings"}
+        return {
+            f.name: _without_zeros(getattr(self, f.name)) for f in fields(self) if f.name not in {"added", "warnings"}
+        }
 
 
 def _without_zeros(value: Any) -> Any:

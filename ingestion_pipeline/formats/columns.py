@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from ingestion_pipeline.domain.contract import Column, text_column
 from ingestion_pipeline.domain.contract_names import AmbiguousNames, ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats.added import added_names
 from ingestion_pipeline.formats.base import FormatFacts
 
 UNUSED = "\0"  # marks columns of the file that the contract does not name
@@ -64,9 +65,40 @@ def names_by_contract(header: Sequence[str], names: ColumnNames, facts: FormatFa
             details={"header": shown(header), "columns": len(header), "missing": missing},
         )
     own_names = {name: names.columns[position].name for position, name in matched.items()}
-    judge_unknown([name for name in header if name not in own_names], names, facts)
+    unknown = [position for position, name in enumerate(header) if name not in own_names]
+    added: dict[int, str] = {}
+    if names.unknown == "add":
+        added = _added(header, unknown, names, facts)
+    else:
+        judge_unknown([header[position] for position in unknown], names, facts)
     tell_missing(set(matched), names, facts)
-    return [own_names.get(name, f"{UNUSED}{position}") for position, name in enumerate(header)]
+    return [own_names.get(name) or added.get(n) or f"{UNUSED}{n}" for n, name in enumerate(header)]
+
+
+def with_added(
+    header: Sequence[str], names: ColumnNames, facts: FormatFacts, *, leave_out: Collection[str] = ()
+) -> ColumnNames:
+    """Names that also have a file's columns which the contract does not name, if it says that they are added.
+
+    Args:
+        header: All names of the file, each once.
+        leave_out: Names of columns that cannot be added.
+
+    Raises:
+        UnreadableFile: They are too many, or one cannot be the name of a column.
+    """
+    if names.unknown != "add":
+        return names
+    kept = names.roots | set(leave_out)
+    unknown = [n for n, name in enumerate(header) if names.fits(name) is None and name not in kept]
+    added = _added(header, unknown, names, facts)
+    return names.with_columns([text_column(name, header[position]) for position, name in added.items()])
+
+
+def _added(header: Sequence[str], unknown: Sequence[int], names: ColumnNames, facts: FormatFacts) -> dict[int, str]:
+    """The name under which each unknown column (by position) is added."""
+    labels = names_without_contract([" ".join(name.split()) for name in header], len(header))
+    return dict(zip(unknown, added_names([labels[position] for position in unknown], names, facts), strict=True))
 
 
 def matched_names(header: Sequence[str], names: ColumnNames, facts: FormatFacts) -> dict[int, str]:
@@ -108,7 +140,7 @@ def judge_unknown(
     if names.unknown == "fail":
         raise UnreadableFile(
             f"{what} that the contract does not name: {_cut(listed, _LISTED_CHARACTERS, more)}.",
-            hint="Leave them out, name them in the contract, or set unknown_columns there to ignore or rescue.",
+            hint="Leave them out, name them in the contract, or set unknown_columns there to ignore, rescue or add.",
             details={"unknown": shown(unknown)},
         )
     became = "were left out" if names.rescued is None else f"were kept as JSON in {names.rescued}"

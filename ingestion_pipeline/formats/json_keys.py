@@ -1,7 +1,7 @@
-"""JSON without a contract: its columns are the keys that occur anywhere in it, found by reading it once before.
+"""JSON whose columns are not all told: they are the keys that occur anywhere in it, found by reading it once before.
 
-What belongs here: opening JSON with a contract's columns, or with those that it has itself. What does not: reading
-(`json_reader`).
+What belongs here: opening JSON with a contract's columns, with those that it has itself, or with both. What does not:
+reading (`json_reader`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from ingestion_pipeline.domain.contract import FileFormat
 from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts
-from ingestion_pipeline.formats.columns import text_columns
+from ingestion_pipeline.formats.columns import text_columns, with_added
 from ingestion_pipeline.formats.json_head import JsonKind
 from ingestion_pipeline.formats.json_reader import JsonReader
 from ingestion_pipeline.formats.records import MAX_CELLS
@@ -30,12 +30,12 @@ def open_json(
 
     Args:
         names: None: every key is a column of text. The last row may bring a new one, so all are read here once,
-            and kept in a temporary file meanwhile.
+            and kept in a temporary file meanwhile; likewise where unknown keys are added to the contract's.
 
     Raises:
         UnreadableFile: It is damaged, has no required column, or more keys than a table has columns.
     """
-    if names is not None:
+    if names is not None and names.unknown != "add":
         return JsonReader(stream, kind=kind, options=options, names=names, facts=facts, chunk_bytes=chunk_bytes)
     spool = Spool(stream)
     keys = spool.first(lambda kept: _keys(kept, kind, options, chunk_bytes))
@@ -43,10 +43,10 @@ def open_json(
         spool.again(),
         kind=kind,
         options=options,
-        names=ColumnNames(text_columns(keys), "exact"),
+        names=ColumnNames(text_columns(keys), "exact") if names is None else with_added(keys, names, facts),
         facts=facts,
         chunk_bytes=chunk_bytes,
-        literal_keys=True,
+        literal_keys=names is None,
     )
 
 

@@ -99,7 +99,7 @@ class JsonTables:
             (n, tuple(name.split(".")))
             for n, column in enumerate(self._columns)
             for name in (column.source, *column.aliases)
-            if "." in name
+            if "." in name and name not in names.literal
         ]
         self._max_names, self._max_name_characters = _MAX_NAMES, _MAX_NAME_CHARACTERS
         if literal_keys:

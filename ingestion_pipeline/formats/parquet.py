@@ -18,7 +18,14 @@ from ingestion_pipeline.domain.contract import Column
 from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
-from ingestion_pipeline.formats.columns import UNUSED, judge_unknown, matched_names, tell_missing, text_columns
+from ingestion_pipeline.formats.columns import (
+    UNUSED,
+    judge_unknown,
+    matched_names,
+    tell_missing,
+    text_columns,
+    with_added,
+)
 from ingestion_pipeline.formats.parquet_process import DamagedParquet, ParquetProcess
 from ingestion_pipeline.formats.parquet_text import CellText, cell_text
 from ingestion_pipeline.formats.rescued import json_objects, json_values
@@ -66,6 +73,8 @@ class ParquetReader:
                 raise _damaged(error) from error
             schema = self._process.schema
             wanted = ColumnNames(text_columns(list(schema)), "exact") if names is None else names
+            no_text = [name for name, dtype in schema.items() if dtype == pl.Binary]
+            wanted = with_added(list(schema), wanted, facts, leave_out=no_text)
             self._cells = _contract_cells(schema, wanted, facts)
             self._rescued = wanted.rescued
             self._unknown = _unknown_cells(schema, self._cells, wanted, facts)

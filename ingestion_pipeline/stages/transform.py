@@ -5,13 +5,12 @@ does not: the rest of the spec (`stages.submit`), where the object goes (the cal
 
 The object is `.csv.zst` (faster in Druid) or `.ndjson.zst` (says everything). Both have `__time` first, as
 milliseconds since 1970, and the lineage columns last. The CSV has no header row: the spec lists the columns,
-so that one task can read many files. In it, null is an empty cell; an empty text, which a reader could take
-for it, never gets there: such batches are NDJSON (`ValidationReport.csv_safe`).
+so that one task can read many files. In it, null is an empty cell; rows with an empty text, which a reader could
+take for it, become NDJSON.
 """
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Literal, cast
 
 import polars as pl
@@ -25,76 +24,110 @@ from ingestion_pipeline.domain.contract import (
     Column,
     Contract,
 )
-from ingestion_pipeline.formats.ahead import ahead
 
 Encoding = Literal["csv", "ndjson"]
 # Of a year of flights, level 3 makes an object 1 % smaller and takes a quarter longer; threads leave the writing of
 # text to go on meanwhile.
 _ZSTD_LEVEL = 2
 _ZSTD_THREADS = 2
+# Druid's CSV reader ends a record at a line break even inside quotes, splits cells at its list delimiter
+# (U+0001), and cannot be told an empty text from a null.
+_LIST_DELIMITER = b"\x01"
+_CSV_UNSAFE = r"[\r\n\x01]"
+_READ_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransformReport:
-    """What was written.
-
-    Attributes:
-        size_bytes: Compressed.
-        columns: Names and Polars types, in the order of the CSV's cells.
-    """
-
-    rows: int
-    size_bytes: int
-    plain_bytes: int
-    encoding: Encoding
-    columns: dict[str, str]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "rows": self.rows,
-            "size_bytes": self.size_bytes,
-            "plain_bytes": self.plain_bytes,
-            "encoding": self.encoding,
-            "columns": self.columns,
-        }
-
-
-def transform(
-    parts: Iterable[pl.DataFrame],
-    *,
-    contract: Contract,
-    job_id: str,
-    organization: str,
-    encoding: Encoding,
-    out: BinaryIO,
-) -> TransformReport:
-    """Write one job's accepted rows as one compressed object; memory holds a few parts at a time.
+class CleanedText:
+    """Accepted rows of one job as text that Druid reads.
 
     Args:
-        parts: Frames as validation gives them (`ValidationSink.accepted`), in file order.
-        encoding: `csv` only where the file's report says `csv_safe`.
-        out: Left open.
+        job_id, organization: Of letters, digits, `-` and `_`.
     """
-    mapping = _mapping(contract, job_id, organization)
-    columns: dict[str, str] = {}
-    rows = plain_bytes = 0
-    counted = _Counted(out)
-    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, threads=_ZSTD_THREADS)
-    with compressor.stream_writer(cast(IO[bytes], counted), closefd=False) as compressed:
-        # Three at work: one fetches, one writes text, one compresses.
-        for frame, text in ahead(_as_text(ahead(parts), mapping, encoding)):
-            compressed.write(text)
-            plain_bytes += len(text)
-            rows += frame.height
-            columns = columns or {name: str(dtype) for name, dtype in frame.schema.items()}
-    return TransformReport(
-        rows=rows,
-        size_bytes=counted.size_bytes,
-        plain_bytes=plain_bytes,
-        encoding=encoding,
-        columns=columns or dict.fromkeys(druid_columns(contract), "String"),
-    )
+
+    def __init__(self, contract: Contract, *, job_id: str, organization: str) -> None:
+        time = pl.col(contract.time.column).cast(pl.Datetime("ms")).dt.epoch("ms").alias(TIME_COLUMN)
+        self._cells = [time, *(_cell(column) for column in contract.stored_columns)]
+        self._lineage = [pl.lit(job_id).alias(JOB_COLUMN), pl.lit(organization).alias(ORGANIZATION_COLUMN)]
+        # The same two cells end every line of CSV. As columns they would make a third of the work.
+        self._line_end = f",{job_id},{organization}\n"
+        self._texts = [column.name for column in contract.stored_columns if column.type == "string"]
+        self._columns = {column.name for column in contract.columns}
+
+    def csv(self, rows: pl.DataFrame) -> bytes | None:
+        """Lines of CSV; None where it cannot carry some cell so that Druid gets it back as it is, or has other columns.
+
+        Args:
+            rows: In the contract's types, as validation gives them; perhaps with columns that were added to it.
+        """
+        if self._added(rows):
+            return None  # all CSV of a Druid task has the same columns
+        buffer = io.BytesIO()
+        rows.select(self._cells).write_csv(
+            buffer, include_header=False, quote_style="necessary", line_terminator=self._line_end
+        )
+        text = buffer.getvalue()
+        return text if self._is_safe(text, rows) else None
+
+    def ndjson(self, rows: pl.DataFrame) -> bytes:
+        """Lines of JSON objects, which carry everything."""
+        return _ndjson(rows.select([*self._cells, *self._added(rows), *self._lineage]))
+
+    def _added(self, rows: pl.DataFrame) -> list[str]:
+        return [name for name in rows.columns if name not in self._columns]
+
+    def _is_safe(self, text: bytes, rows: pl.DataFrame) -> bool:
+        # Polars quotes empty texts and cells with line breaks. Looking for that in bytes takes a moment; cell by cell
+        # it takes longer than writing them.
+        if _LIST_DELIMITER not in text and (
+            b'"' not in text or (text.count(b"\n") == rows.height and b"\r" not in text and b',""' not in text)
+        ):
+            return True
+        unsafe = (((pl.col(n) == "") | pl.col(n).str.contains(_CSV_UNSAFE)).any() for n in self._texts)
+        return not rows.select(pl.any_horizontal(unsafe)).item()
+
+
+class CleanedObject:
+    """One compressed object in the making.
+
+    Attributes:
+        rows: Lines so far.
+        size_bytes: Compressed; whole after `close`.
+    """
+
+    def __init__(self, out: BinaryIO) -> None:
+        self.rows = 0
+        self._counted = _Counted(out)
+        compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, threads=_ZSTD_THREADS)
+        self._compressed = compressor.stream_writer(cast(IO[bytes], self._counted), closefd=False)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._counted.size_bytes
+
+    def write(self, text: bytes) -> None:
+        """Add whole lines, none of which has a line break in a cell."""
+        self._compressed.write(text)
+        self.rows += text.count(b"\n")
+
+    def close(self) -> None:
+        """Write what is left; the stream stays open."""
+        self._compressed.flush(zstandard.FLUSH_FRAME)
+
+
+def ndjson_of(stored: Iterable[bytes], encoding: Encoding, contract: Contract) -> Iterator[bytes]:
+    """The lines of a cleaned object as NDJSON, a few megabytes at a time.
+
+    Args:
+        stored: The object's bytes, in pieces of any size.
+    """
+    lines = _whole_lines(_decompressed(stored))
+    if encoding == "ndjson":
+        yield from lines
+        return
+    schema = {TIME_COLUMN: pl.Int64(), **{column.name: _text_type(column) for column in contract.stored_columns}}
+    schema |= dict.fromkeys((JOB_COLUMN, ORGANIZATION_COLUMN), pl.String())
+    for text in lines:
+        yield _ndjson(pl.read_csv(text, has_header=False, schema=schema))
 
 
 def druid_columns(contract: Contract) -> list[str]:
@@ -109,27 +142,38 @@ def druid_dimensions(contract: Contract) -> list[dict[str, Any]]:
     return [*dimensions, *({"type": "string", "name": name} for name in (JOB_COLUMN, ORGANIZATION_COLUMN))]
 
 
-def _as_text(
-    parts: Iterable[pl.DataFrame], mapping: list[pl.Expr], encoding: Encoding
-) -> Iterator[tuple[pl.DataFrame, memoryview]]:
-    for part in parts:
-        frame = part.select(mapping)
-        buffer = io.BytesIO()
-        if encoding == "csv":
-            frame.write_csv(buffer, include_header=False, quote_style="necessary")
-        else:
-            frame.write_ndjson(buffer)
-        yield frame, buffer.getbuffer()
+def _ndjson(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_ndjson(buffer)
+    return buffer.getvalue()
 
 
-def _mapping(contract: Contract, job_id: str, organization: str) -> list[pl.Expr]:
-    time = pl.col(contract.time.column).cast(pl.Datetime("ms")).dt.epoch("ms").alias(TIME_COLUMN)
-    return [
-        time,
-        *(_cell(column) for column in contract.stored_columns),
-        pl.lit(job_id).alias(JOB_COLUMN),
-        pl.lit(organization).alias(ORGANIZATION_COLUMN),
-    ]
+def _decompressed(stored: Iterable[bytes]) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    for piece in stored:
+        yield decompressor.decompress(piece)
+
+
+def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _READ_BYTES and b"\n" in piece:
+            text = b"".join(held)
+            cut = text.rfind(b"\n") + 1
+            yield text[:cut]
+            held, size = [text[cut:]], len(text) - cut
+    if size:
+        yield b"".join(held)
+
+
+def _text_type(column: Column) -> pl.DataType:
+    """The type of a cleaned cell, which is a number or text."""
+    if column.type in {"integer", "boolean"}:
+        return pl.Int64()
+    return pl.Float64() if column.type == "float" else pl.String()
 
 
 def _cell(column: Column) -> pl.Expr:

@@ -3,12 +3,13 @@
 What belongs here: a run's situation before `submit`. What does not: what is expected of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import polars as pl
 import zstandard
 
 from ingestion_pipeline.adapters.druid import Druid
@@ -22,6 +23,7 @@ from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.domain.job import Job, Staged
 from ingestion_pipeline.errors import DruidRejected
 from ingestion_pipeline.settings import Settings
+from ingestion_pipeline.stages.transform import CleanedText
 from ingestion_pipeline_tests.conftest import LedgerDatabase
 from ingestion_pipeline_tests.ledger import World, lease_of
 from ingestion_pipeline_tests.unit.contracts import contract_of
@@ -62,15 +64,34 @@ class Batches:
         staged = Staged(
             contract_version=self.contract.version,
             time_chunks=tuple(sorted({(DAY + timedelta(days=day)).isoformat() for day in range(days)})),
+            parts=(key,),
             cleaned_key=key,
-            encoding="csv",
         )
+        return self._recorded(job, staged, len(places))
+
+    def stage_added(self, job: Job, rows: Sequence[Mapping[str, str | None]]) -> Job:
+        """What they leave for a file with columns beyond the contract's; all rows have the same, and lie in one day."""
+        key = f"cleaned/{job.organization}/{job.datasource}/{job.job_id}/e{job.lease_epoch}/rows.ndjson.zst"
+        added = tuple(name for name in rows[0] if name != "place")
+        moments = [DAY + timedelta(seconds=position) for position in range(len(rows))]
+        text = CleanedText(self.contract, job_id=job.job_id, organization=job.organization)
+        frame = pl.DataFrame({"at": moments, **{name: [row[name] for row in rows] for name in rows[0]}})
+        self.bucket.put(key, zstandard.compress(text.ndjson(frame)))
+        staged = Staged(
+            contract_version=self.contract.version,
+            added_columns=added,
+            time_chunks=(DAY.isoformat(),),
+            cleaned_key=key,
+        )
+        return self._recorded(job, staged, len(rows))
+
+    def _recorded(self, job: Job, staged: Staged, rows: int) -> Job:
         jobs = metadata.tables["ingestion_jobs"]
         with self.world.ledger.engine.begin() as connection:
             connection.execute(
                 jobs.update()
                 .where(jobs.c.job_id == job.job_id)
-                .values(staged=staged.as_dict(), rows_read=len(places), rows_accepted=len(places))
+                .values(staged=staged.as_dict(), rows_read=rows, rows_accepted=rows)
             )
         (row,) = self.world.ledger.jobs.rows_of([job.job_id])
         return row

@@ -43,8 +43,7 @@ class KeptRows:
         self.parts: list[pl.DataFrame] = []
         self.rejects: list[pl.DataFrame] = []
 
-    def accepted(self, part: int, frame: pl.DataFrame) -> None:
-        assert part == len(self.parts)
+    def accepted(self, frame: pl.DataFrame) -> None:
         self.parts.append(frame)
 
     def rejected(self, frame: pl.DataFrame) -> None:

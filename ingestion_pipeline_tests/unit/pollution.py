@@ -324,7 +324,7 @@ _ALONE = {"one row", "two rows", "further narrower table", "further wider table"
 
 
 def variants(seed: int = 0) -> Iterator[tuple[str, Written]]:
-    """Every kind on every table, then every sensible pair on one table; named by their kinds."""
+    """Every kind on every table, then every sensible pair on three tables; named by their kinds."""
     r = random.Random(seed)
     made = tables(seed)
     for kind, change in KINDS.items():

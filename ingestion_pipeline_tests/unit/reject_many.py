@@ -10,6 +10,7 @@ import polars as pl
 
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.bucket_sink import BucketSink
+from ingestion_pipeline.stages.transform import CleanedText
 from ingestion_pipeline.stages.validate import REJECTED_SCHEMA
 
 CHUNK, EVERY = 50_000, 20
@@ -56,7 +57,7 @@ def chunk(number: int) -> pl.DataFrame:
 if __name__ == "__main__":
     bucket = _Nowhere()
     with ExitStack() as stack:
-        sink = BucketSink(cast(ObjectStore, bucket), "acme/things/1/e1", stack)
+        sink = BucketSink(cast(ObjectStore, bucket), "acme/things/1/e1", stack, text=cast(CleanedText, None))
         for number in range(int(sys.argv[1])):
             sink.rejected(chunk(number))
     assert sink.quarantine is not None

@@ -29,7 +29,6 @@ def test_a_year_of_flights_and_weather_passes_every_rule(checked):
     assert sum(report.rows_accepted for file, report in real if file.datasource == "flights") == 336_776
     assert [report.rows_accepted for file, report in real if file.datasource == "weather"] == [26_115]
     assert sum(report.rows_rejected for _, report in real) == 0
-    assert all(report.csv_safe for _, report in real)
     assert [file.day.month for file, _ in real if file.kind == "month"] == list(range(1, 13))
 
 

@@ -11,6 +11,7 @@ from ingestion_pipeline.domain.contract import Contract
 from ingestion_pipeline.errors import FileError, NoAcceptedRows
 from ingestion_pipeline.stages.quarantine.originals import original_lines
 from ingestion_pipeline.stages.validate import ValidationReport, validate
+from ingestion_pipeline_tests.extent import examples
 from ingestion_pipeline_tests.unit.contracts import KeptRows, contract_of
 
 COLUMNS = {"n": {"type": "integer", "checks": {"in_range": [0, 99]}}, "word": {"type": "string", "nullable": True}}
@@ -71,9 +72,10 @@ def test_rows_of_many_frames_all_come() -> None:
     words=st.lists(
         st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), max_size=12),
         min_size=1,
-        max_size=6,
+        max_size=12,
     )
 )
+@examples(20)
 def test_any_text_comes_back(words: list[str]) -> None:
     quoted = [word.replace('"', '""') for word in words]
     text = "at,n,word\n" + "".join(f'{TIME},x,"{word}"\n' for word in quoted)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.adapters.contracts import load_contract
 from ingestion_pipeline.demo_data import DemoFile, write_demo_files
 from ingestion_pipeline.errors import ConfigurationError, UnreadableFile
+from ingestion_pipeline_tests.extent import examples
 from ingestion_pipeline_tests.unit.drafts import (
     TUTORIAL,
     contract_in,
@@ -76,7 +77,7 @@ def text_of(headers: list[str], cells: list[list[str]], delimiter: str = ",") ->
     return buffer.getvalue().encode()
 
 
-@settings(deadline=None, max_examples=60)
+@examples(20)
 @given(tables(), st.sampled_from([",", ";", "\t", "|"]))
 def test_every_row_that_is_a_row_is_taken_by_its_own_contract(table, delimiter):
     data = text_of(*table, delimiter)

@@ -41,11 +41,9 @@ def test_an_attempt_is_open_until_its_rows_are_proved_absent_or_given_up() -> No
         Staged,
         contract_version=st.text(),
         parts=st.lists(st.text()).map(tuple),
-        csv_safe=st.booleans(),
         time_chunks=st.lists(st.text()).map(tuple),
         cleaned_key=st.none() | st.text(),
         cleaned_bytes=st.integers(min_value=0),
-        encoding=st.sampled_from(["", "csv", "ndjson"]),
     )
 )
 @settings(deadline=None)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.parquet_process import DamagedParquet, ParquetProcess
 from ingestion_pipeline.stages.validate import validate
+from ingestion_pipeline_tests.extent import examples
 from ingestion_pipeline_tests.unit.contracts import KeptRows, contract_of, in_pieces
 from ingestion_pipeline_tests.unit.test_csv import read
 
@@ -155,7 +156,7 @@ ROW = st.fixed_dictionaries(
 
 
 @given(rows=st.lists(ROW, max_size=40), group=st.integers(1, 50), chunk_bytes=st.integers(1, 500))
-@settings(max_examples=15)
+@examples(8)
 def test_rows_come_in_order_with_their_numbers_however_the_file_is_cut(rows, group, chunk_bytes):
     schema = {"at": pl.Datetime("us"), "b": pl.String, "c": pl.Int64}
     data = parquet(pl.DataFrame(rows, schema=schema), row_group_size=group)

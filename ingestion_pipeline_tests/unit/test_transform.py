@@ -12,9 +12,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_pipeline.stages.transform import druid_columns, druid_dimensions, transform
-from ingestion_pipeline.stages.validate import validate
-from ingestion_pipeline_tests.unit.contracts import KeptRows, contract_of
+from ingestion_pipeline.stages.transform import CleanedObject, CleanedText, druid_columns, druid_dimensions, ndjson_of
+from ingestion_pipeline_tests.unit.contracts import contract_of
 
 EVERYTHING = contract_of(
     {
@@ -43,17 +42,17 @@ def frame(**columns) -> pl.DataFrame:
     )
 
 
-def written(*parts: pl.DataFrame, encoding="ndjson", contract=EVERYTHING):
-    out = io.BytesIO()
-    report = transform(parts, contract=contract, job_id="j-1", organization="demo", encoding=encoding, out=out)
-    assert report.size_bytes == len(out.getvalue())
-    text = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(out.getvalue())).read().decode()
-    assert report.plain_bytes == len(text.encode())
-    return report, text
+def text_of(contract=EVERYTHING) -> CleanedText:
+    return CleanedText(contract, job_id="j-1", organization="demo")
+
+
+def written(*parts: pl.DataFrame, encoding="ndjson", contract=EVERYTHING) -> str:
+    text = getattr(text_of(contract), encoding)
+    return b"".join(text(part) for part in parts).decode()
 
 
 def test_every_type_has_the_form_that_druid_reads_without_loss():
-    _, text = written(
+    text = written(
         frame(
             i=[9007199254740993],
             f=[0.1],
@@ -79,14 +78,14 @@ def test_every_type_has_the_form_that_druid_reads_without_loss():
 
 
 def test_fractions_of_a_second_stay_in_a_kept_datetime():
-    _, text = written(frame(t=[AT]))
+    text = written(frame(t=[AT]))
     assert json.loads(text)["t"] == "2024-05-01T10:00:00.123456Z"
 
 
 def test_the_time_column_is_kept_under_its_name_only_on_request():
     kept = contract_of({"n": {"type": "integer"}}, time={"column": "at", "keep": True})
     rows = pl.DataFrame({"at": [AT], "n": [1]}, schema_overrides={"at": pl.Datetime("us", "UTC")})
-    _, text = written(rows, contract=kept)
+    text = written(rows, contract=kept)
     assert json.loads(text)["at"] == "2024-05-01T10:00:00.123456Z"
     assert {"type": "string", "name": "at"} in druid_dimensions(kept)
     assert "at" not in druid_columns(EVERYTHING)
@@ -95,18 +94,15 @@ def test_the_time_column_is_kept_under_its_name_only_on_request():
 def test_a_date_can_be_the_time_column():
     contract = contract_of({"day": {"type": "date"}, "at": {"type": "string"}}, time={"column": "day"})
     rows = pl.DataFrame({"day": [date(1969, 12, 31)], "at": ["x"]}).select(c.name for c in contract.columns)
-    _, text = written(rows, contract=contract)
+    text = written(rows, contract=contract)
     assert json.loads(text)["__time"] == -86_400_000
 
 
-@pytest.mark.parametrize("encoding", ["csv", "ndjson"])
-def test_columns_dimensions_and_cells_are_in_one_order(encoding):
-    report, text = written(frame(i=[1, 2]), frame(i=[3]), encoding=encoding)
-    assert list(report.columns) == druid_columns(EVERYTHING)
+def test_columns_dimensions_and_cells_are_in_one_order():
+    rows = frame(i=[1, 2])
     assert [d["name"] for d in druid_dimensions(EVERYTHING)] == druid_columns(EVERYTHING)[1:]
-    assert report.rows == len(text.splitlines()) == 3
-    if encoding == "csv":
-        assert text.splitlines()[0] == "1714557600123,1,,,,,,,j-1,demo"
+    assert [list(json.loads(line)) for line in written(rows).splitlines()] == [druid_columns(EVERYTHING)] * 2
+    assert written(rows, encoding="csv").splitlines() == [f"1714557600123,{i},,,,,,,j-1,demo" for i in (1, 2)]
 
 
 def test_dimensions_are_explicit_and_typed():
@@ -124,9 +120,52 @@ def test_dimensions_are_explicit_and_typed():
     }
 
 
-def test_no_rows_give_a_valid_empty_object():
-    report, text = written()
-    assert (report.rows, text, list(report.columns)) == (0, "", druid_columns(EVERYTHING))
+@pytest.mark.parametrize(
+    ("cell", "safe"),
+    [
+        ("plain", True),
+        ("a,b", True),
+        ('a "b"', True),
+        ('x,",y', True),
+        (None, True),
+        ("", False),
+        ("a\nb", False),
+        ("a\rb", False),
+        ("\x01", False),
+        ('"\x01', False),
+    ],
+)
+def test_csv_is_taken_only_where_druid_gets_every_text_back_as_it_is(cell, safe):
+    assert (text_of().csv(frame(s=[cell, "other"])) is not None) is safe
+
+
+def test_an_object_is_one_frame_and_knows_its_rows_and_size():
+    out = io.BytesIO()
+    cleaned = CleanedObject(out)
+    for _ in range(3):
+        cleaned.write(b"a\nb\n")
+    cleaned.close()
+    assert (cleaned.rows, cleaned.size_bytes) == (6, len(out.getvalue()))
+    assert zstandard.ZstdDecompressor().stream_reader(io.BytesIO(out.getvalue())).read() == b"a\nb\n" * 3
+
+
+def cleaned(*texts: bytes) -> bytes:
+    out = io.BytesIO()
+    made = CleanedObject(out)
+    for text in texts:
+        made.write(text)
+    made.close()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["csv", "ndjson"])
+def test_an_object_of_many_megabytes_becomes_ndjson_in_pieces_of_whole_lines(encoding):
+    many = pl.concat([frame(i=[number], s=[f"row {number} " + "x" * 1000]) for number in range(5)] * 2000)
+    stored = cleaned(*[getattr(text_of(), encoding)(part) for part in many.iter_slices(3000)])
+    pieces = list(ndjson_of([stored[at : at + 997] for at in range(0, len(stored), 997)], encoding, EVERYTHING))
+    assert len(pieces) > 1
+    assert max(map(len, pieces)) < 16 << 20
+    assert b"".join(pieces).decode() == written(many)
 
 
 TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -134,23 +173,39 @@ TEXT = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_char
 
 @given(texts=st.lists(TEXT, min_size=1, max_size=5), numbers=st.floats(allow_nan=False, allow_infinity=False))
 def test_any_text_and_number_comes_back_from_ndjson(texts, numbers):
-    _, text = written(frame(s=texts, f=[numbers] * len(texts)))
+    text = written(frame(s=texts, f=[numbers] * len(texts)))
     rows = [json.loads(line) for line in text.split("\n")[:-1]]
     assert [row["s"] for row in rows] == texts
     assert all(row["f"] == numbers for row in rows)
 
 
 @given(texts=st.lists(TEXT, min_size=1, max_size=5))
-def test_what_is_called_safe_comes_back_from_a_line_based_csv_reader(texts):
-    source = io.StringIO()
-    rows = [["at", "s"], *(["2024-05-01", text] for text in texts)]
-    for row in rows:
-        source.write(",".join("" if c is None else '"' + c.replace('"', '""') + '"' for c in row) + "\n")
-    contract = contract_of({"s": {"type": "string", "nullable": True}})
-    sink = KeptRows()
-    report = validate([source.getvalue().encode()], contract=contract, name="f", sink=sink)
-    assert sink.rows["s"].to_list() == texts
-    if report.csv_safe:
-        _, text = written(*sink.parts, encoding="csv", contract=contract)
-        lines = text.split("\n")[:-1]
-        assert [next(csv.reader([line]))[1] or None for line in lines] == texts
+def test_what_is_written_as_csv_comes_back_from_a_line_based_reader(texts):
+    text = text_of().csv(frame(s=texts))
+    if text is not None:
+        lines = text.decode().split("\n")[:-1]
+        assert [next(csv.reader([line]))[4] or None for line in lines] == texts
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "i": st.none() | st.integers(-(2**63), 2**63 - 1),
+                "f": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+                "b": st.none() | st.booleans(),
+                "s": TEXT,
+                "d": st.none() | st.dates(),
+                "m": st.none() | st.decimals(-(10**20), 10**20, places=9),
+            }
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_csv_made_ndjson_is_what_would_have_been_written(rows):
+    data = frame(**{name: [row[name] for row in rows] for name in rows[0]})
+    text = text_of().csv(data)
+    if text is not None:
+        stored = cleaned(text)
+        assert b"".join(ndjson_of([stored], "csv", EVERYTHING)) == text_of().ndjson(data)

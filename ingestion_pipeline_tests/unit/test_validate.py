@@ -148,25 +148,6 @@ def test_the_report_says_what_was_found():
     assert json.loads(json.dumps(report.as_dict()))["schema"] == report.columns
 
 
-@pytest.mark.parametrize(
-    ("cell", "safe"),
-    [
-        ("plain", True),
-        ('"a,b"', True),
-        ("", True),
-        ('""', False),
-        ('"a\nb"', False),
-        ('"a\rb"', False),
-        ("\x01", False),
-    ],
-)
-def test_csv_is_safe_for_druid_only_when_every_text_comes_back_as_it_is(cell, safe):
-    contract = contract_of({"word": {"type": "string", "nullable": True}})
-    report, sink = check(f"at,word\n2024-05-01,{cell}\n", contract=contract)
-    assert sink.rows.height == 1
-    assert report.csv_safe is safe
-
-
 def test_a_header_without_rows_is_an_empty_file_and_no_error():
     report, sink = check(HEADER)
     assert report.is_empty

@@ -26,8 +26,8 @@ REJECTED_SCHEMA: dict[str, pl.DataType] = {
 class ValidationSink(Protocol):
     """Where rows go while the file is read; both methods are called in file order, from one thread."""
 
-    def accepted(self, part: int, frame: pl.DataFrame) -> None:
-        """Good rows in the contract's types and order of columns; `part` counts from 0."""
+    def accepted(self, frame: pl.DataFrame) -> None:
+        """Good rows in the contract's types and order of columns."""
         ...
 
     def rejected(self, frame: pl.DataFrame) -> None:
@@ -57,10 +57,10 @@ class ValidationReport:
         rule_counts: `{"column", "rule", "count"}`, most frequent first; a row may break several rules.
         first_errors: The first `MAX_FIRST_ERRORS` of `{"line", "column", "rule", "value", "reason"}`.
         preview: The first accepted rows, every value as text.
-        columns: Type of each contract column.
+        columns: Type of each column, the contract's and those that were added to it.
         time_min: Of the accepted rows' time column.
         time_chunks: Sorted starts (UTC) of the time chunks that hold accepted rows.
-        csv_safe: Druid's line-based CSV reader gets every accepted text cell back as it is.
+        added_columns: Names of those columns that the contract does not have, in the order of the file.
     """
 
     rows_read: int = 0
@@ -75,10 +75,10 @@ class ValidationReport:
     first_errors: list[dict[str, Any]] = field(default_factory=list)
     preview: list[dict[str, str | None]] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
+    added_columns: list[str] = field(default_factory=list)
     time_min: datetime | None = None
     time_max: datetime | None = None
     time_chunks: list[datetime] = field(default_factory=list)
-    csv_safe: bool = True
     seconds: float = 0.0
 
     @property
@@ -105,9 +105,9 @@ class ValidationReport:
             "first_errors": self.first_errors,
             "preview": self.preview,
             "schema": self.columns,
+            "added_columns": self.added_columns,
             "time_min": self.time_min.isoformat() if self.time_min else None,
             "time_max": self.time_max.isoformat() if self.time_max else None,
             "time_chunks": [start.isoformat() for start in self.time_chunks],
-            "csv_safe": self.csv_safe,
             "seconds": round(self.seconds, 3),
         }
