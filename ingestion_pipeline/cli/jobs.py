@@ -158,8 +158,9 @@ def what_next(job: Mapping[str, Any], family: Sequence[Job], now: datetime) -> s
             return "Announced; its object has not arrived in the bucket. Put it there, or this job expires."
         if job["lane"] == Lane.HISTORY:
             return (
-                "It is older than its contract's live_from and waits for a backfill: in Dagster, open the asset "
-                f"{job['datasource']} and materialize the partition {job['partition_day']}."
+                "It is older than its contract's live_from and waits for a backfill: `ingestion-pipeline backfill "
+                f"--datasource {job['datasource']} --from {job['partition_day']} --to {job['partition_day']}`, or the "
+                "asset's page in Dagster."
             )
         return "It waits; a run takes it as soon as the reason is gone." if job["waiting_reason"] else (
             "The sensor launches a run for it with one of its next ticks, every 5 seconds."

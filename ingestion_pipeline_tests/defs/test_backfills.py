@@ -16,14 +16,15 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from ingestion_pipeline.adapters.postgres_queue import fresh_token
-from ingestion_pipeline.defs.batch import CLAIM_TAG, now
+from ingestion_pipeline.defs.batch import CLAIM_TAG, Heart, now
 from ingestion_pipeline.defs.dispatcher import SHARE_TAG
+from ingestion_pipeline.defs.failures import put_back
 from ingestion_pipeline.domain.batch import Share
 from ingestion_pipeline.domain.job import Lane
 from ingestion_pipeline.embedded.druid import WORKER_CAPACITY
 from ingestion_pipeline.stages.dispatch import AGING
 from ingestion_pipeline_tests.defs.conftest import Site, token_of
-from ingestion_pipeline_tests.ledger import DAY
+from ingestion_pipeline_tests.ledger import DAY, lease_of
 
 
 def test_a_backfill_of_a_year_does_not_keep_new_files_from_being_launched(site: Site, busy: dg.DagsterInstance) -> None:
@@ -143,6 +144,19 @@ class TestStoppedBackfill:
         assert site.world.row(ids[0])["attempt_id"] == loading.attempt_id
         assert {site.world.row(job_id)["tries"] for job_id in ids[1:]} == {0}
         assert set(self.claimed(site, 9)[1]) >= set(ids[1:]), "a new start takes them at once"
+
+    def test_a_run_that_is_interrupted_gives_its_files_back_itself_and_leaves_druid_its_task(self, site: Site) -> None:
+        site.world.now = now()
+        reading, loading = site.world.taken("reading.csv", "loading.csv")
+        attempt = site.world.freeze([loading])
+        heart = Heart(site.ledger, {job.job_id: lease_of(job) for job in (reading, loading)}, 1)
+
+        assert put_back(site.ledger, heart) == 2
+
+        rows = [site.world.row(job.job_id) for job in (reading, loading)]
+        assert [(row["status"], row["tries"], row["claim_token"]) for row in rows] == [("retrying", 0, None)] * 2
+        assert rows[1]["attempt_id"] == attempt.attempt_id
+        assert rows[1]["cancel_requested_at"] is None, "a run follows the task to its end, whatever that is"
 
     def test_a_run_that_was_canceled_alone_ends_its_files_as_before(
         self, site: Site, stopped: Callable[[], str]
