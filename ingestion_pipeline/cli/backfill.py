@@ -63,12 +63,14 @@ def backfill(
     page = console(stderr=as_json)
     with connected() as systems:
         require_usable(datasource, systems)
-        days = systems.ledger.backfills.days(
-            datasource, first=first.date(), last=last.date(), now=datetime.now(UTC)
-        )  # fmt: skip
-        plan = Plan(systems, datasource, first.date(), last.date(), days)
+        span = {"first": first.date(), "last": last.date()}
+        days = systems.ledger.backfills.days(datasource, **span, now=datetime.now(UTC))
+        plan = Plan(systems, datasource, days, **span)
         if dry_run:
-            plan.show(page) if not as_json else typer.echo(json_text(plan.as_dict()))
+            if as_json:
+                typer.echo(json_text(plan.as_dict()))
+            else:
+                plan.show(page)
             return
         code = _launch(systems, plan, page, wait=wait, as_json=as_json)
     raise typer.Exit(code)
@@ -141,7 +143,7 @@ class Plan:
     """
 
     def __init__(
-        self, systems: Connections, datasource: str, first: date, last: date, days: Sequence[DayFiles]
+        self, systems: Connections, datasource: str, days: Sequence[DayFiles], *, first: date, last: date
     ) -> None:
         self.datasource, self.first, self.last, self.days = datasource, first, last, days
         contract, settings = systems.contracts.contracts[datasource], systems.settings
