@@ -70,6 +70,7 @@ RIVAL = 0.9
 # A column without anything, not even a name, speaks for a longer delimiter.
 _ALWAYS_EMPTY = 0.6
 _BLANKS = re.compile(r"\S {2,}(?=\S)")
+_LEAST_LOOSE, _LOOSE_PART = 3, 0.04
 # Evidence below this is no table: one column.
 _TABLE = 0.12
 
@@ -131,6 +132,8 @@ def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detecte
         quote = None if any(isinstance(place.record, Broken) for place in records) else '"'
         return Detected(Dialect(unused, quote), 1.0 if not tried else 0.5, None, 1)
     score, dialect, width = tried[0]
+    if dialect.delimiter[:1] in (" ", ":"):
+        width = width_of(sample, dialect, whole=whole)  # times and moments were hidden
     other = next(((s, d) for s, d, _ in tried if d.delimiter.strip() != dialect.delimiter.strip()), None)
     second = other[0] if other else 0.0
     rival = other[1].delimiter if other is not None and second >= RIVAL * score else None
@@ -200,6 +203,8 @@ def _quotings(text: str, delimiter: str) -> Iterator[Dialect]:
     if found.get('"'):
         yield Dialect(delimiter, None)
     yield from (Dialect(delimiter, quote) for quote in _QUOTES[1:] if found.get(quote))
+    if found.get('"') and _has_loose_quotes(text, delimiter):
+        yield Dialect(delimiter, '"', loose=True)
     for quote in _QUOTES:
         if found.get(quote) and f"\\{quote}" in text:
             yield Dialect(delimiter, quote, "\\")
@@ -207,6 +212,13 @@ def _quotings(text: str, delimiter: str) -> Iterator[Dialect]:
             yield Dialect(delimiter, quote, padded=True)
     if f"\\{delimiter}" in text:
         yield Dialect(delimiter, '"', "\\")
+
+
+def _has_loose_quotes(text: str, delimiter: str) -> bool:
+    """Whether quotes stand among letters on so many lines that it is a habit, and no accident of one row."""
+    edge = re.escape(delimiter[0])
+    loose = re.findall(rf'[^{edge}\n"\\]"[^{edge}\r\n"][^\n]*', text)
+    return len(loose) >= _LEAST_LOOSE and len(loose) >= _LOOSE_PART * text.count("\n")
 
 
 def _has_blanks_around(text: str, delimiter: str, quote: str) -> bool:

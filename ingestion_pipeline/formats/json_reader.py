@@ -12,13 +12,14 @@ import polars as pl
 from ingestion_pipeline.domain.contract import FileFormat
 from ingestion_pipeline.domain.contract_names import ColumnNames
 from ingestion_pipeline.errors import UnreadableFile
+from ingestion_pipeline.formats import json_scan
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.columns import judge_unknown, tell_missing
 from ingestion_pipeline.formats.json_head import JsonKind
 from ingestion_pipeline.formats.json_records import JsonTables
 from ingestion_pipeline.formats.json_scan import JsonDocument
-from ingestion_pipeline.formats.text import MAX_LINE_BYTES, line_blocks, undecodable
+from ingestion_pipeline.formats.text import line_blocks, undecodable
 
 _NAMES = {"lines": "NDJSON", "array": "JSON array", "row": "JSON object", "inside": "JSON array"}
 _WHITE = " \t\r"
@@ -142,7 +143,15 @@ class JsonReader:
     def _lines(self, stream: Iterable[bytes], chunk_bytes: int) -> Iterator[_Stretch]:
         """The lines of NDJSON that are not blank."""
         first = 1
-        for block in line_blocks(stream, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES, too_long=_too_long):
+        blocks = line_blocks(
+            stream,
+            block_bytes=chunk_bytes,
+            block_lines=_CHUNK_LINES,
+            line_bytes=json_scan.MAX_RECORD_BYTES,
+            too_long=_too_long,
+        )
+        for block in blocks:
+            assert isinstance(block, bytes)
             try:
                 text = block.decode()
             except UnicodeDecodeError as error:
@@ -176,6 +185,6 @@ def _elements(stream: Iterable[bytes], kind: JsonKind, chunk_bytes: int) -> Iter
 
 def _too_long() -> UnreadableFile:
     return UnreadableFile(
-        f"A line is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB: it is no JSON record.",
+        f"A line is longer than {json_scan.MAX_RECORD_BYTES // 1024 // 1024} MiB: it is no JSON record.",
         hint="Upload an array of smaller objects, or one object per line.",
     )

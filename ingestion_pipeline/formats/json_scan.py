@@ -18,7 +18,7 @@ from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.text import undecodable
 
 # A record without an end in this much text is none.
-MAX_RECORD_BYTES = 64 * 1024 * 1024
+MAX_RECORD_BYTES = 16 * 1024 * 1024
 _MAX_DEPTH = 10_000
 _CHUNK_ROWS = 100_000
 _READ_BYTES = 64 * 1024

@@ -10,11 +10,11 @@ do not come again below.
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from ingestion_pipeline.formats.dialects import is_value
-from ingestion_pipeline.formats.records import Broken, Dialect
+from ingestion_pipeline.formats.records import Broken, Dialect, Record, parse_record
 from ingestion_pipeline.formats.samples import first_records
 
 _ROWS = 200
@@ -23,6 +23,9 @@ _MAX_PREAMBLE_ROWS = 100
 # Rows of the table's width before a gap and a header: more of them are a table of their own.
 _MAX_FITTING_PREAMBLE_ROWS = 10
 _NAME_CHARACTERS = 100
+# A table before a wider one has so many lines; with fewer, it is what stands above that one.
+_LEAST_TABLE_ROWS, _LEAST_ROWS_OF_PAIRS = 4, 10
+_OTHER_DELIMITERS = ",;\t| "
 _VALUE = "value"
 _SMALL, _CAPITALS, _DIGITS = re.compile("[^\\W\\d_A-Z]+"), re.compile("[A-Z]+"), re.compile(r"\d+")
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
@@ -59,6 +62,7 @@ class _Entry:
     cells: list[str]
     is_broken: bool
     after_blank: bool
+    is_empty: bool = False
 
     @property
     def filled(self) -> int:
@@ -73,11 +77,17 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
         whole: The sample is the whole text.
         header: Whether there is a header, if that is known.
     """
-    entries = list(_entries(sample, dialect, whole))
-    # Where it is told that there is no header, there is nothing to look for: the first record is a row.
-    first = 0 if header is False else _behind_comments(entries, _behind_a_gap(entries, width), width)
+    found = list(_entries(sample, dialect, whole))
+    if header is False:
+        # There is nothing to look for: the first record is a row.
+        entries, first, rows = found, 0, 0
+    else:
+        entries = _without_empty_rows(_with_mended_first(found, sample, dialect, width, whole), width)
+        first = _behind_comments(entries, _behind_a_gap(entries, width), width)
+        rows = _header_rows(entries[first:], width)
+        if first == rows == 0:
+            entries = found
     table = entries[first:]
-    rows = 0 if header is False else _header_rows(table, width)
     if header and table:
         rows = max(1, rows)
     begin = table[0].start if table else 0
@@ -93,6 +103,23 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
         header_rows=rows,
         preamble=[line.rstrip("\r") for line in sample[:begin].split("\n")[:-1]],
     )
+
+
+def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bool) -> int:
+    """The cells of a row of the first table, where the most frequent width is that of a wider one behind it."""
+    entries = list(_entries(sample, dialect, whole))
+    begin = next((at for at, entry in enumerate(entries) if len(entry.cells) == width), 0)
+    before = Counter(len(entry.cells) for entry in entries[:begin] if not entry.is_broken and entry.filled > 1)
+    if not before:
+        return width
+    narrow, count = before.most_common(1)[0]
+    if count < (_LEAST_TABLE_ROWS if narrow > 2 else _LEAST_ROWS_OF_PAIRS) or count < 0.9 * before.total():
+        return width
+    if sum(len(entry.cells) == narrow for entry in entries[begin:]) > 0.1 * len(entries[begin:]):
+        return width  # ragged rows
+    table = [entry.cells for entry in entries[:begin] if len(entry.cells) == narrow]
+    is_named = all(map(str.strip, table[0])) and looks_like_header(table[0], valued_columns(table[1:], narrow))
+    return narrow if is_named else width
 
 
 def records_with_starts(sample: str, start: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
@@ -125,7 +152,50 @@ def _entries(sample: str, dialect: Dialect, whole: bool) -> Iterator[_Entry]:
         if isinstance(record, Broken):
             yield _Entry(place.start, end, place.line, [sample[place.start : end].rstrip("\r\n")], True, after_blank)
         else:
-            yield _Entry(place.start, end, place.line, record.cells, False, after_blank)
+            is_empty = len(record.cells) > 2 and not any(record.quoted) and not any(map(str.strip, record.cells))
+            yield _Entry(place.start, end, place.line, record.cells, False, after_blank, is_empty)
+
+
+def _without_empty_rows(entries: Sequence[_Entry], width: int) -> list[_Entry]:
+    """Where a table begins, spreadsheets write blank lines as rows of empty cells."""
+    kept: list[_Entry] = []
+    gap = False
+    for entry in entries:
+        if entry.is_empty and width > 2:
+            gap = True
+            continue
+        kept.append(replace(entry, after_blank=True) if gap else entry)
+        gap = False
+    return kept
+
+
+def _with_mended_first(entries: list[_Entry], sample: str, dialect: Dialect, width: int, whole: bool) -> list[_Entry]:
+    """A header with a stray quote, or with another delimiter, names the columns all the same."""
+    first = sample[: sample.find("\n") + 1]
+    if not entries or entries[0].start or not first or _fits(entries[0], width):
+        return entries
+    cells = _mended(first, dialect, width)
+    if cells is None:
+        return entries
+    rest = [
+        replace(each, start=each.start + len(first), end=each.end + len(first), line=each.line + 1)
+        for each in _entries(sample[len(first) :], dialect, whole)
+    ]
+    valued = valued_columns([entry.cells for entry in rest[1:] if _fits(entry, width)], width)
+    below = rest[0].cells if rest else []
+    if not looks_like_header(cells, valued) or looks_like_header(below, valued):
+        return entries
+    return [_Entry(0, len(first), 0, cells, False, False), *rest]
+
+
+def _mended(line: str, dialect: Dialect, width: int) -> list[str] | None:
+    """The cells of a line that is wrong in one way, if they are as many as the columns."""
+    for delimiter in _OTHER_DELIMITERS:
+        record = parse_record(line, 0, replace(dialect, delimiter=delimiter))
+        if isinstance(record, Record) and len(record.cells) == width and not record.literal_quote:
+            return record.cells
+    cells = [cell.strip(f" {dialect.quote or ''}") for cell in line.rstrip("\r\n").split(dialect.delimiter)]
+    return cells if len(cells) == width else None
 
 
 def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
@@ -135,12 +205,15 @@ def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
         below = entries[position + 1 : position + 4]
         if len(entry.cells) == width:
             # Spreadsheets pad the lines above a table to its width: one filled cell of three is no header.
-            if entry.filled <= 1 and width > 2 and any(e.filled > max(1, width // 2) for e in below):
+            following = entries[position + 1 : position + 1 + _MAX_FITTING_PREAMBLE_ROWS]
+            if entry.filled <= 1 and width > 2 and any(e.filled > max(1, width // 2) for e in following):
                 continue
             return position
         ragged = abs(len(entry.cells) - width) <= max(1, width // 4) and entry.filled >= 2
         if ragged and below and len(below[0].cells) == width and below[0].filled >= 2:
             names = entry.cells
+            if len(names) == 2 and position and not any(is_value(cell) for cell in below[0].cells):
+                continue  # a key and its value
             if not any(is_value(cell) for cell in names if cell.strip()) or position == 0:
                 return position
     return 0
@@ -216,10 +289,12 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
         return 0 if any(is_value(cell) for cell in table[0].cells if cell.strip()) else 1
     # A header that comes again stands where files were put one after the other.
     others = [entry for entry in table[1:] if entry.cells != table[0].cells]
+    again = next((at for at, entry in enumerate(table) if entry.cells != table[0].cells), 1) - 1
     table = [table[0], *others] if others else table
-    body = [entry.cells for entry in table[_MAX_HEADER_ROWS:] if len(entry.cells) == width]
+    rows_of_cells = [entry.cells for entry in table[1:] if _fits(entry, width) and (entry.filled > 1 or width < 3)]
+    body = rows_of_cells[_MAX_HEADER_ROWS - 1 :]
     if len(body) < 3:
-        body = [entry.cells for entry in table[1:] if len(entry.cells) == width][-max(1, len(table) // 2) :]
+        body = rows_of_cells[-max(1, (len(rows_of_cells) + 1) // 2) :]
     looks = _looks(body, width)
     if looks:
         rows = 0
@@ -232,8 +307,10 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
         else:
             # Five rows over columns of values and no value: texts such as `n/a`, not so many headers.
             rows = 1
-        return min(rows, len(table) - 1)
-    return 1 if _are_names(table[0].cells, [entry.cells for entry in table[1:]]) else 0
+        rows = min(rows, len(table) - 1)
+    else:
+        rows = 1 if _are_names(table[0].cells, [entry.cells for entry in table[1:]]) else 0
+    return rows + again if rows else 0
 
 
 def _filled(entry: _Entry) -> list[int]:

@@ -39,6 +39,7 @@ class Dialect:
         escape: One character before a quote or a delimiter that belongs to the cell; quotes may be doubled as well.
         padded: Blanks around a cell in quotes are none of it.
         runs: The delimiter is that many blanks or more, and blanks at a line's edges delimit nothing.
+        loose: Quotes inside a quoted cell are not doubled: only one before a delimiter or a line's end closes it.
     """
 
     delimiter: str
@@ -46,11 +47,12 @@ class Dialect:
     escape: str | None = None
     padded: bool = False
     runs: bool = False
+    loose: bool = False
 
     @property
     def is_simple(self) -> bool:
         """Whether a strict parser of bytes knows it: one ASCII delimiter, doubled quotes."""
-        plain = not (self.padded or self.runs or self.escape)
+        plain = not (self.padded or self.runs or self.loose or self.escape)
         return plain and len(self.delimiter) == 1 and self.delimiter.isascii() and (self.quote or "").isascii()
 
 
@@ -367,6 +369,11 @@ def _cell_patterns(dialect: Dialect) -> tuple[re.Pattern[str], re.Pattern[str]]:
     escaped = f"|{escape}[^\r\n]" if escape else ""
     literal = f"|{escape}" if escape else ""
     blanks = " *" if dialect.padded else ""
+    if dialect.loose:
+        inside = f"(?:[^{quote}]++|{quote}(?!{re.escape(dialect.delimiter)}|\\r?\\n|\\r?\\Z))*+"
+        return re.compile(f"{quote}({inside}){quote}", re.DOTALL), re.compile(
+            rf"(?:[^{first}\r\n]++{alone}|\r(?!\n|\Z))*+"
+        )
     quoted = re.compile(
         f"{blanks}{quote}((?:[^{quote}{escape}]++|{quote}{quote}{escaped and f'|{escape}.'})*+){quote}{blanks}",
         re.DOTALL,

@@ -4,7 +4,8 @@ What belongs here: judging what follows a blank line, and describing what is beh
 table's rows (`delimited`). Nothing that stands there is silently lost: its lines are counted, shown and warned of.
 
 A table ends at a blank line after which no record of its width comes, or after which a row of names stands over the
-columns that held values; and before lines of prose that end the file.
+columns that held values; and before lines of prose that end the file. Spreadsheets pad what is no row to the table's
+width: a record of empty cells is a blank line here, one with its first cell alone may be a title or a footer.
 """
 
 import re
@@ -21,6 +22,13 @@ from ingestion_pipeline.formats.records import Block, Dialect, Record, parse_rec
 _FOLLOWING = 5
 _WORDS, _LETTERS = re.compile(r"[^\W\d_][\w.]*[ :]"), re.compile(r"[^\W\d_]{2}")
 _IN_SENTENCES = ",;:"
+# What a footer begins with or looks like, where nothing but its place says that it is no row.
+_NOTE = re.compile(
+    r"\s*(?:[*_†‡©#(\[]|-{2}|\d\)|(?i:notes?|source|quelle|hinweis|stand|fonte|fuente|nota)\b"
+    r"|\S[^:]{1,40}:\s|(?:\S+ ){4})"
+)
+# With fewer cells, an empty one is nothing unusual; with more records of the kind, they are the table's own.
+_LEAST_PADDED, _MOST_SINGLE, _MOST_PADDED = 3, 10, 100_000
 # Where there are more, blank lines are a habit of the file and separate no tables.
 MAX_BLANK_LINES = 200
 LOOKED_AT = 50
@@ -69,29 +77,73 @@ def end_of_table(
         after_blank: The line before the block is blank.
         final: Nothing comes after the block.
     """
-    if look.header is not None and (block.blank_lines or after_blank):
-        end = _after_a_blank_line(block, cells, dialect, look, after_blank=after_blank, final=final)
+    padded = _Padded.of(cells) if look.header is not None else _Padded()
+    if look.header is not None and (block.blank_lines or padded.empty or after_blank):
+        end = _after_a_blank_line(block, cells, padded, dialect, look, after_blank=after_blank, final=final)
         if end is not None:
             return end
-    return _prose_at_the_end(block, dialect, cells.width, look, final=final) if block.malformed else None
+    if not block.malformed and not padded.empty and not padded.single:
+        return None
+    return _prose_at_the_end(block, cells, padded, dialect, look, final=final)
+
+
+@dataclass(frozen=True, slots=True)
+class _Padded:
+    """Good records that may be none: the numbers of those without a cell, and with the first cell alone."""
+
+    empty: frozenset[int] = frozenset()
+    single: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, cells: pl.DataFrame) -> "_Padded":
+        if cells.width < _LEAST_PADDED:
+            return cls()
+        first, *others = cells.get_columns()
+        is_thin = cells.select(pl.all_horizontal(pl.col([column.name for column in others]).is_null())).to_series()
+        thin = is_thin.arg_true()
+        if len(thin) > _MOST_PADDED:
+            return cls()
+        is_empty = first.gather(thin).is_null()
+        empty, single = frozenset(thin.filter(is_empty)), frozenset(thin.filter(~is_empty))
+        is_habit = len(single) > max(_MOST_SINGLE, (cells.height - len(empty)) / 2)
+        return cls(empty, frozenset() if is_habit else single)
+
+
+def may_be_padded(block: bytes, delimiter: str, width: int) -> bool:
+    """Whether a record may have no cells, or the first one alone."""
+    if width < _LEAST_PADDED:
+        return False
+    edge = (delimiter * (width - 1)).encode()
+    return edge + b"\n" in block or edge + b"\r\n" in block or block.endswith(edge)
 
 
 def _after_a_blank_line(
-    block: Block, cells: pl.DataFrame, dialect: Dialect, look: Look, *, after_blank: bool, final: bool
+    block: Block,
+    cells: pl.DataFrame,
+    padded: _Padded,
+    dialect: Dialect,
+    look: Look,
+    *,
+    after_blank: bool,
+    final: bool,
 ) -> End | None:
-    if len(block.blank_lines) > MAX_BLANK_LINES:
+    if len(block.blank_lines) + len(padded.empty) > MAX_BLANK_LINES:
         return None
     bad = {record.line: record.text for record in block.malformed}
-    rows = {line: row for row, line in enumerate(block.lines.to_list())}
+    lines = block.lines.to_list()
+    rows = {line: row for row, line in enumerate(lines) if row not in padded.empty and row not in padded.single}
+    bad |= {lines[row]: cells.item(row, 0) for row in padded.single}
     starts = sorted([*rows, *bad])
-    for blank in ([-1] if after_blank else []) + block.blank_lines:
+    gaps = sorted(block.blank_lines + [lines[row] for row in padded.empty])
+    for blank in ([-1] if after_blank else []) + gaps:
         line = blank + 1
         place = bisect_left(starts, line)
         following = starts[place : place + _FOLLOWING]
         if not following or following[0] != line:
             continue  # another blank line
         if len(following) < _FOLLOWING and not final:
-            return End(line, decided=False)
+            # What may be padding is looked at again too: as rows, it would be out of sight.
+            return End(_before_padding(line, lines, cells, padded), decided=False)
         good = next((at for at in following if at in rows), None)
         title = following if good is None else following[: following.index(good)]
         widths = [width_of_line(bad[at], dialect) for at in title]
@@ -99,7 +151,7 @@ def _after_a_blank_line(
             # Rows of another width: names above others of their number are a table; all else is ragged rows.
             table = widths.count(widths[0]) > 1 and _are_names(bad[line], dialect)
             if table or is_prose(bad[line], dialect, cells.width):
-                return End(line, decided=True)
+                return End(_before_padding(line, lines, cells, padded), decided=True)
             continue
         above = rows[good]  # how many rows of the block come before it
         first_rows = [*look.first_rows, *cells.head(min(above, LOOKED_AT)).rows()][:LOOKED_AT]
@@ -108,23 +160,45 @@ def _after_a_blank_line(
         if names == look.header:
             continue  # files put one after the other
         if all(_is_title(bad[at], dialect) for at in title) and looks_like_header(names, valued):
-            return End(line, decided=True)
+            return End(_before_padding(line, lines, cells, padded), decided=True)
     return None
 
 
-def _prose_at_the_end(block: Block, dialect: Dialect, width: int, look: Look, *, final: bool) -> End | None:
+def _before_padding(line: int, lines: Sequence[int], cells: pl.DataFrame, padded: _Padded) -> int:
+    """The line, or that of the notes and the records of empty cells which stand right before it."""
+    row = bisect_left(lines, line) - 1
+    while _is_padding(row, cells, padded) and lines[row] == line - 1:
+        line, row = lines[row], row - 1
+    return line
+
+
+def _is_padding(row: int, cells: pl.DataFrame, padded: _Padded) -> bool:
+    return row in padded.empty or (row in padded.single and _NOTE.match(cells.item(row, 0)) is not None)
+
+
+def _prose_at_the_end(
+    block: Block, cells: pl.DataFrame, padded: _Padded, dialect: Dialect, look: Look, *, final: bool
+) -> End | None:
     """Where prose begins that ends the block, and so the file if nothing comes after it."""
-    last_good = block.lines[-1] if len(block.lines) else -1
+    width = cells.width
+    row = len(block.lines) - 1
+    while _is_padding(row, cells, padded):
+        row -= 1
+    last_good = block.lines[row] if row >= 0 else -1
     last = [record for record in block.malformed if record.line > last_good]
-    before = 0 if len(block.lines) else look.bad_records
+    before = 0 if row >= 0 else look.bad_records
     if before + len(last) > _FOOTER_RECORDS:
         return None
     end = None
-    for record in reversed(last):
+    behind: dict[int, str | None] = dict.fromkeys(block.lines[row + 1 :])
+    behind |= {record.line: record.text for record in last}
+    for line, text in sorted(behind.items(), reverse=True):
         # A contract's rows may be cut off after a word: that is a bad row, and told as one.
-        if not (_is_words(record.text, dialect) if look.header is None else is_prose(record.text, dialect, width)):
+        if text is not None and not (
+            _is_words(text, dialect) if look.header is None else is_prose(text, dialect, width)
+        ):
             break
-        end = record.line
+        end = line
     return None if end is None else End(end, decided=final)
 
 

@@ -7,6 +7,7 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.encodings import guessed_encoding, is_utf8, unmarked_utf16
@@ -19,8 +20,10 @@ UPLOAD_HINT = (
 
 _HEAD_BYTES = 64 * 1024
 _SLICE_BYTES = 512 * 1024
-# A record without an end in this much text is none.
-MAX_LINE_BYTES = 64 * 1024 * 1024
+# Of delimited text. While a line is looked at, memory holds a dozen times of it.
+MAX_LINE_BYTES = 4 * 1024 * 1024
+SHOWN_BYTES = 64 * 1024
+"""Of a line that is too long."""
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 _ODD_CONTROLS = re.compile(rb"[\x01-\x08\x0e-\x19]")
 # More zero bytes than these are no accident in a text.
@@ -86,33 +89,71 @@ def slices(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
             yield from (chunk[start : start + size] for start in range(0, len(chunk), size))
 
 
+class LongLine(NamedTuple):
+    """A line that is too long to be held.
+
+    Attributes:
+        head: Its first bytes, at most `SHOWN_BYTES`.
+        size_bytes: Of all of it, without its end.
+    """
+
+    head: bytes
+    size_bytes: int
+
+
 def line_blocks(
-    stream: Iterable[bytes], *, block_bytes: int, block_lines: int, too_long: Callable[[], UnreadableFile]
-) -> Iterator[bytes]:
+    stream: Iterable[bytes],
+    *,
+    block_bytes: int,
+    block_lines: int,
+    line_bytes: int = MAX_LINE_BYTES,
+    too_long: Callable[[], UnreadableFile] | None = None,
+) -> Iterator[bytes | LongLine]:
     """Stretches of whole lines of about so many bytes, or so many short lines; only the last may lack a line end.
 
-    Raises:
-        UnreadableFile: `too_long()`, for a line of more than `MAX_LINE_BYTES`.
+    Args:
+        line_bytes: A longer line, give or take half a megabyte, comes by itself and is not held.
+        too_long: The error for such a line, raised before the rest of it is read; None: it is passed over.
     """
     parts: list[bytes] = []
-    size = lines = 0
+    size = lines = behind = 0  # `behind`: bytes behind the last line end
     # A caller's large pieces must not make large blocks.
-    for piece in slices(stream, min(block_bytes, _SLICE_BYTES)):
+    pieces = slices(stream, min(block_bytes, _SLICE_BYTES))
+    for piece in pieces:
         parts.append(piece)
         size += len(piece)
-        ends = piece.count(b"\n")
-        lines += ends
-        if size > MAX_LINE_BYTES and not lines:
-            raise too_long()
+        lines += piece.count(b"\n")
+        cut = piece.rfind(b"\n") + 1
+        behind = len(piece) - cut if cut else behind + len(piece)
+        if behind > line_bytes:
+            if too_long is not None:
+                raise too_long()
+            data = b"".join(parts)
+            if size > behind:
+                yield data[: size - behind]
+            long, rest = _passed_over(data[size - behind :], pieces)
+            yield long
+            parts, size, lines, behind = [rest], len(rest), rest.count(b"\n"), len(rest) - rest.rfind(b"\n") - 1
+            continue
         # Without a line end in this piece there is nothing to cut that was not looked at before.
-        if not ends or (size < block_bytes and lines < block_lines):
+        if not cut or (size < block_bytes and lines < block_lines):
             continue
         data = b"".join(parts)
-        cut = data.rfind(b"\n") + 1
-        yield data[:cut]
-        parts, size, lines = [data[cut:]], len(data) - cut, 0
+        yield data[: size - behind]
+        parts, size, lines = [data[size - behind :]], behind, 0
     if last := b"".join(parts):
         yield last
+
+
+def _passed_over(begun: bytes, pieces: Iterator[bytes]) -> tuple[LongLine, bytes]:
+    """The line that has begun, and what stands behind it in the piece that ends it."""
+    size = len(begun)
+    for piece in pieces:
+        end = piece.find(b"\n")
+        if end >= 0:
+            return LongLine(begun[:SHOWN_BYTES], size + end), piece[end + 1 :]
+        size += len(piece)
+    return LongLine(begun[:SHOWN_BYTES], size), b""
 
 
 def encoding_of(head: bytes, wanted: str | None, *, lenient: bool = False) -> str | None:

@@ -79,7 +79,7 @@ FILES: dict[str, tuple[str | bytes, str, list[str]]] = {
     "footnote star only padded": (
         "State;Pop;Area\nBayern;13076721;70542\nBerlin;3644826*;891\nHessen;6265809;21116\n\n*: estimated;;\n",
         "State|Pop|Area",
-        ["Bayern|13076721|70542", "Berlin|3644826*|891", "Hessen|6265809|21116", "*: estimated||"],
+        ["Bayern|13076721|70542", "Berlin|3644826*|891", "Hessen|6265809|21116"],
     ),
     "end of file marker": (
         "id,name,amount\n1,ann,20\n2,bob,30\n3,cid,40\nEOF\n",
@@ -522,6 +522,79 @@ FILES: dict[str, tuple[str | bytes, str, list[str]]] = {
         ["1|Müller|2", "3|Söhne|4"],
     ),
     "utf8 cut at end": (b"id,name\n1,Zo\xc3\xab\n2,M\xc3\xc3", "id|name", ["1|Zoë"]),
+    "footer padded by a spreadsheet": (
+        "Region;Q1;Q2;Q3\nNord;1,5;12;3\nSüd;4;5,1;16\nOst;7;8;9\n;;;\n;;;\nQuelle: Statistik 2023;;;\nAngaben gerundet.;;;\n",
+        "Region|Q1|Q2|Q3",
+        ["Nord|1,5|12|3", "Süd|4|5,1|16", "Ost|7|8|9"],
+    ),
+    "padded titles, rule, footers": (
+        "Tabelle: 12411-0001;;;;\nBevölkerung;;;;\nFortschreibung;;;;\nDeutschland;;;;\nStichtag;Männlich;Weiblich;Insgesamt;Anteil\n31.12.2018;40966691;42052522;83019213;49,3\n31.12.2019;41037613;42129098;83166711;49,3\n31.12.2020;41026519;42128512;83155031;49,3\n__________;;;;\nErgebnisse auf Grundlage des Zensus 2011.;;;;\n;;;;\n© Statistisches Bundesamt, 2021;;;;\nStand: 01.07.2021 / 10:00:00;;;;\n",
+        "Stichtag|Männlich|Weiblich|Insgesamt|Anteil",
+        [
+            "31.12.2018|40966691|42052522|83019213|49,3",
+            "31.12.2019|41037613|42129098|83166711|49,3",
+            "31.12.2020|41026519|42128512|83155031|49,3",
+        ],
+    ),
+    "rows of empty cells at the end": (
+        "a,b,c\n1,2,3\n4,5,6\n7,8,9\n,,\n,,\n,,\n",
+        "a|b|c",
+        ["1|2|3", "4|5|6", "7|8|9"],
+    ),
+    "a row of empty cells under the header": (
+        "Area,Men,Women,All\n,,,\nNorth,10,11,21\nSouth,5,6,11\nEast,8,8,16\n",
+        "Area|Men|Women|All",
+        ["North|10|11|21", "South|5|6|11", "East|8|8|16"],
+    ),
+    "bank: keys and values padded": (
+        "MOVIMIENTOS DE LA CUENTA;;;;\nTitular;JUAN PÉREZ;;;\nFecha;02/01/2024;;;\n;;;;\nFecha;Concepto;Fecha Valor;Importe;Saldo\n29/12/2023;COMPRA;29/12/2023;-34,20;1.020,10\n28/12/2023;NÓMINA;28/12/2023;1.800,00;1.054,30\n27/12/2023;RECIBO LUZ;27/12/2023;-60,00;-745,70\n",
+        "Fecha|Concepto|Fecha Valor|Importe|Saldo",
+        [
+            "29/12/2023|COMPRA|29/12/2023|-34,20|1.020,10",
+            "28/12/2023|NÓMINA|28/12/2023|1.800,00|1.054,30",
+            "27/12/2023|RECIBO LUZ|27/12/2023|-60,00|-745,70",
+        ],
+    ),
+    "sections of a sheet stay rows": (
+        "Item,Qty,Price\nFruit,,\napple,1,2.0\npear,2,3.0\n,,\nVeg,,\nleek,3,1.0\nkale,4,1.5\n",
+        "Item|Qty|Price",
+        ["Fruit||", "apple|1|2.0", "pear|2|3.0", "||", "Veg||", "leek|3|1.0", "kale|4|1.5"],
+    ),
+    "a wider table follows": (
+        "id,name,n\n1,ann,5\n2,bob,6\n3,cid,7\n4,dee,8\n\nid,street,city,zip,n\n1,Main,Rome,00100,1\n2,Low,Oslo,0150,2\n3,High,Bonn,53111,3\n4,East,Ulm,89073,4\n5,West,Riga,1001,5\n",
+        "id|name|n",
+        ["1|ann|5", "2|bob|6", "3|cid|7", "4|dee|8"],
+    ),
+    "quotes in cells are not doubled": (
+        'id,title,n\n1,"The "best" of",3\n2,"A "new" day",4\n3,"Plain, and simple",5\n4,"His "old" hat",6\n',
+        "id|title|n",
+        ['1|The "best" of|3', '2|A "new" day|4', "3|Plain, and simple|5", '4|His "old" hat|6'],
+    ),
+    "moments of two cells between blanks": (
+        "day time id word\n28/03/2018 00:15 4 ann\n29/03/2018 10:45 5 bob\n30/03/2018 11:05 6 cid\n",
+        "day|time|id|word",
+        ["28/03/2018|00:15|4|ann", "29/03/2018|10:45|5|bob", "30/03/2018|11:05|6|cid"],
+    ),
+    "a stray quote in the header": (
+        'id,""name",n\n1,"ann, a",5\n2,"bob, b",6\n3,"cid, c",7\n',
+        "id|name|n",
+        ["1|ann, a|5", "2|bob, b|6", "3|cid, c|7"],
+    ),
+    "a header with another delimiter": (
+        "id name n\n1,ann,5\n2,bob,6\n3,cid,7\n",
+        "id|name|n",
+        ["1|ann|5", "2|bob|6", "3|cid|7"],
+    ),
+    "a header twice": (
+        "id,name,n\nid,name,n\n1,ann,5\n2,bob,6\n3,cid,7\n",
+        "id id|name name|n n",
+        ["1|ann|5", "2|bob|6", "3|cid|7"],
+    ),
+    "keys and values right above the names": (
+        "Sample\tS-17\nRun\t4\nUser\tkim\nTime [s]\tTemp [C]\tFlow [ml/min]\n0.0\t21.4\t1.00\n0.5\t21.6\t1.01\n1.0\t21.9\t1.00\n",
+        "Time [s]|Temp [C]|Flow [ml/min]",
+        ["0.0|21.4|1.00", "0.5|21.6|1.01", "1.0|21.9|1.00"],
+    ),
 }
 # One table in many ways.
 ROWS = [["id", "name", "amount", "day"], ["1", "Ann", "20.5", "2024-01-01"], ["2", "Bob", "30.5", "2024-01-02"]]

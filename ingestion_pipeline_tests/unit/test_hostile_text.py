@@ -11,9 +11,11 @@ import pytest
 from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline_tests.extent import LONG
+from ingestion_pipeline_tests.unit.contracts import contract_of
 
 HEADER = b"id,name,v,w\n"
 ROW = b"1,a,2.5,x\n"
+CONTRACT = contract_of({"at": {"type": "datetime", "source": "id"}, "name": {"type": "string"}})
 _MEGABYTE = 1 << 20
 
 
@@ -58,3 +60,32 @@ def test_marks_without_sense_are_all_accounted_for(unit):
     except UnreadableFile:
         return
     assert rows + bad <= _MEGABYTE // len(unit) * max(1, unit.count(b"\n"))
+
+
+@pytest.mark.parametrize("chunk_bytes", [1 << 16, 1 << 22], ids=["small chunks", "large chunks"])
+@pytest.mark.parametrize("ends", [True, False], ids=["in the middle", "without an end"])
+@pytest.mark.parametrize("contract", [None, CONTRACT], ids=["untold", "by contract"])
+def test_a_line_of_many_megabytes_costs_itself_alone_and_is_not_held(contract, ends, chunk_bytes):
+    before, after = 1000, 2000 if ends else 0
+
+    def stream() -> Iterator[bytes]:
+        yield HEADER + ROW * before
+        for _ in range(20):
+            yield b"x" * _MEGABYTE
+        if ends:
+            yield b"\n" + ROW * after
+
+    chunks = list(open_rows(stream(), contract=contract, chunk_bytes=chunk_bytes).chunks())
+    (bad,) = [record for chunk in chunks for record in chunk.malformed]
+    assert bad.line == before + 2
+    assert bad.reason.startswith(f"the line has {20 * _MEGABYTE:,} bytes")
+    assert len(bad.text) <= 64 * 1024
+    lines = [line for chunk in chunks for line in chunk.lines]
+    assert lines == [*range(2, before + 2), *range(before + 3, before + 3 + after)]
+
+
+def test_a_quote_left_open_before_such_a_line_is_not_closed_behind_it():
+    stream = [HEADER, ROW, b'2,"open,3,y\n', ROW, b'x"' * 3 * _MEGABYTE, b"\n", ROW]
+    chunks = list(open_rows(stream, contract=CONTRACT, chunk_bytes=1 << 16).chunks())
+    assert [record.line for chunk in chunks for record in chunk.malformed] == [3, 5]
+    assert [line for chunk in chunks for line in chunk.lines] == [2, 4, 6]

@@ -208,11 +208,10 @@ def test_a_contract_that_says_another_type_is_told(data, kind, says):
 
 
 def test_a_record_without_end_is_refused_before_it_fills_the_memory(monkeypatch):
-    from ingestion_pipeline.formats import json_head, json_scan, text
+    from ingestion_pipeline.formats import json_head, json_scan
 
     for module in (json_head, json_scan):
         monkeypatch.setattr(module, "MAX_RECORD_BYTES", 100_000)
-    monkeypatch.setattr(text, "MAX_LINE_BYTES", 100_000)
     read_bytes = 0
 
     def endless(start: bytes, more: bytes):
