@@ -88,8 +88,8 @@ fuzz: $(READY) ## Damage files of every format at random, read them, check what 
 
 .PHONY: bench bench-short
 # Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.
-bench: $(READY) ## Measure validation, memory, latency, detection, batching (hours; bench-short: ten minutes)
-	@status=0; for name in validation memory latency detection batching; do \
+bench: $(READY) ## Measure validation, memory, latency, detection, batching, fairness (hours; bench-short: a quarter of one)
+	@status=0; for name in validation memory latency detection batching fairness; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; \
 	done; exit $$status
 
@@ -99,6 +99,7 @@ bench-short: $(READY)
 	$(BIN)/python -m benchmarks.latency --files 3 --years 1 || status=1; \
 	$(BIN)/python -m benchmarks.detection --old 0 2500 --multipart-minutes 0.5 --ticks 3 || status=1; \
 	$(BIN)/python -m benchmarks.batching --files 12 --caps 1 12 || status=1; \
+	$(BIN)/python -m benchmarks.fairness --files 60 --days 6 --live 3 --flood 60 || status=1; \
 	exit $$status
 
 .PHONY: bench-peers

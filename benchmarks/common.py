@@ -145,6 +145,7 @@ def running_stack(
     only: Iterable[str] | None = None,
     ledger: bool = True,
     extra_environment: Mapping[str, str] | None = None,
+    contracts_dir: Path | None = None,
 ) -> Iterator[Bench]:
     """A stack of the benchmark's own on free ports, removed afterwards; or the one in `data_dir`, left as it was.
 
@@ -152,9 +153,10 @@ def running_stack(
         only: These services and what they require.
         ledger: PostgreSQL is among them: make the benchmarks' organization.
         extra_environment: For the Dagster processes that are started here.
+        contracts_dir: Instead of the built-in contracts.
     """
     root = data_dir or Path(tempfile.mkdtemp(prefix="ingestion-bench-"))
-    stack = Stack(root, use_free_ports=True, extra_environment=extra_environment)
+    stack = Stack(root, use_free_ports=True, extra_environment=extra_environment, contracts_dir=contracts_dir)
     ran_before = data_dir is not None and any(service.pid for service in stack.status())
     bench = Bench(stack)
     try:

@@ -26,6 +26,7 @@
     │   ├── S3Unavailable
     │   ├── DruidUnavailable
     │   ├── LedgerUnavailable
+    │   ├── DagsterUnavailable          its webserver gives no answer
     │   ├── DatasourceBusy              another change of the datasource must end first
     │   ├── ContractChanged             the file was checked under another version of its contract
     │   └── TaskFailed                  a Druid task ended FAILED for a reason that can heal
@@ -176,6 +177,10 @@ class DruidUnavailable(TransientError):
 
 class LedgerUnavailable(TransientError):
     code = "ledger_unavailable"
+
+
+class DagsterUnavailable(TransientError):
+    code = "dagster_unavailable"
 
 
 class DatasourceBusy(TransientError):

@@ -23,6 +23,7 @@ from ingestion_pipeline.errors import ConfigurationError, LedgerUnavailable
 if TYPE_CHECKING:
     from ingestion_pipeline.adapters.postgres_arrivals import Arrivals
     from ingestion_pipeline.adapters.postgres_attempts import Attempts
+    from ingestion_pipeline.adapters.postgres_backfills import Backfills
     from ingestion_pipeline.adapters.postgres_callbacks import Callbacks
     from ingestion_pipeline.adapters.postgres_corrections import Corrections
     from ingestion_pipeline.adapters.postgres_deliveries import Deliveries
@@ -79,6 +80,12 @@ class Ledger:
         from ingestion_pipeline.adapters.postgres_queue import Queue
 
         return Queue(self.engine)
+
+    @cached_property
+    def backfills(self) -> "Backfills":
+        from ingestion_pipeline.adapters.postgres_backfills import Backfills
+
+        return Backfills(self.engine)
 
     @cached_property
     def work(self) -> "Work":

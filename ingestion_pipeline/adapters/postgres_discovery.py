@@ -166,7 +166,7 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
         *,
         job_ids: Iterable[UUID],
         now: datetime,
-        priority: Priority = Priority.MEDIUM,
+        priority: Priority | None = None,
     ) -> Entered:
         """Make one row per upload that the ledger does not know; bind announced rows whose object arrived.
 
@@ -174,6 +174,7 @@ WHERE d.contract_version IS DISTINCT FROM EXCLUDED.contract_version OR d.problem
 
         Args:
             job_ids: Fresh random ids, at least one per upload.
+            priority: Of all of them, instead of their contracts'.
         """
         if not uploads:
             return Entered()
@@ -306,7 +307,9 @@ def storable_key(key: str) -> str:
     return f"{clean.encode()[:MAX_KEY_BYTES].decode('utf-8', 'ignore')}…{digest}"
 
 
-def _rows(uploads: Sequence[tuple[Upload, Lane]], job_ids: Iterable[UUID], priority: Priority) -> list[dict[str, Any]]:
+def _rows(
+    uploads: Sequence[tuple[Upload, Lane]], job_ids: Iterable[UUID], priority: Priority | None
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {
             "job_id": str(job_id),
@@ -320,11 +323,12 @@ def _rows(uploads: Sequence[tuple[Upload, Lane]], job_ids: Iterable[UUID], prior
             "last_modified": upload.stored.last_modified,
             "file_name": clean_text(upload.file_name),
             "lane": lane.value,
-            "priority": int(Priority.LOW if lane is not Lane.LIVE else priority),
+            "priority": int(Priority.LOW if lane is not Lane.LIVE else chosen),
             "partition_day": upload.partition_day.isoformat(),
             "warnings": list(upload.warnings),
         }
         for (upload, lane), job_id in zip(uploads, job_ids, strict=False)
+        for chosen in [upload.priority if priority is None else priority]
     ]
     # In one order, whoever enters: two that enter the same objects at once must not wait for each other.
     rows.sort(key=lambda row: (row["object_key"], row["version_id"], row["etag"]))

@@ -19,7 +19,7 @@ _DISPATCH_LOCK = "ingestion-pipeline dispatch"
 
 # In the queue: arrived, unclaimed, due, of a datasource whose contract works, and its key free: no other version
 # claimed or, with an attempt still open, on its way into Druid. A job with an attempt is never superseded.
-_WAITING = """
+WAITING = """
     j.status IN ('pending', 'retrying') AND j.claim_token IS NULL AND j.arrived_at IS NOT NULL
     AND (j.next_try_at IS NULL OR j.next_try_at <= :now)
 """
@@ -51,7 +51,7 @@ NEWER_VERSION = """
           ELSE (n.last_modified, n.created_at, n.job_id) > (j.last_modified, j.created_at, j.job_id) END
 """
 SUPERSEDABLE = "j.cause IN ('discovered', 'uploaded', 'retry', 'replay') AND j.attempt_id IS NULL"
-_NEWER_VERSION = f"EXISTS (SELECT {NEWER_VERSION}) AND {SUPERSEDABLE}"
+HAS_NEWER_VERSION = f"EXISTS (SELECT {NEWER_VERSION}) AND {SUPERSEDABLE}"
 _FIELDS = """
     j.job_id, j.organization, j.datasource, j.partition_day, j.priority, j.lane, j.size_bytes, j.created_at,
     j.tries, j.attempt_id, j.bucket, j.object_key
@@ -63,10 +63,10 @@ FROM organizations o
 CROSS JOIN unnest(ARRAY['live', 'backfill']) AS l(lane)
 CROSS JOIN generate_series(0, 3) AS p(priority)
 CROSS JOIN LATERAL (
-    SELECT {_FIELDS}, {_NEWER_VERSION} AS superseded
+    SELECT {_FIELDS}, {HAS_NEWER_VERSION} AS superseded
     FROM ingestion_jobs j
     WHERE j.organization = o.organization AND j.lane = l.lane AND j.priority = p.priority
-      AND {_WAITING} AND {_KEY_FREE}
+      AND {WAITING} AND {_KEY_FREE}
       AND j.partition_day >= (
           SELECT d.first_day
           FROM unnest(CAST(:datasources AS text[]), CAST(:first_days AS date[])) AS d(datasource, first_day)
@@ -81,7 +81,7 @@ UPDATE ingestion_jobs j
 SET claim_token = :token, claimed_at = :now, launches = j.launches + 1, waiting_reason = NULL,
     lease_run_id = NULL, heartbeat_at = NULL,
     lane = CASE j.lane WHEN 'history' THEN 'backfill' ELSE j.lane END
-WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_KEY_FREE} AND {WHOLE_BATCH}
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {WAITING} AND {_KEY_FREE} AND {WHOLE_BATCH}
 RETURNING j.job_id
 """)
 
@@ -97,7 +97,7 @@ _SUPERSEDE = sa.text(f"""
 UPDATE ingestion_jobs j
 SET status = 'completed', outcome = 'superseded', finished_at = :now, claim_token = NULL,
     result = j.result || jsonb_build_object('summary', 'a newer version of the object arrived before this one was read')
-WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {_WAITING} AND {_NEWER_VERSION}
+WHERE j.job_id = ANY(CAST(:job_ids AS uuid[])) AND {WAITING} AND {HAS_NEWER_VERSION}
 RETURNING j.job_id
 """)
 
@@ -181,11 +181,23 @@ class Queue:
             return _claim(connection, job_ids, token=token, now=now)
 
     def claim_day(
-        self, *, datasource: str, days: Sequence[date], token: str, now: datetime, max_files: int, max_bytes: int
+        self,
+        *,
+        datasource: str,
+        days: Sequence[date],
+        token: str,
+        now: datetime,
+        max_files: int,
+        max_bytes: int,
+        backfill_id: str | None = None,
     ) -> tuple[list[str], int]:
-        """Promise a backfill's run the waiting jobs of its partition days, history included, oldest first.
+        """Promise a backfill's run the waiting jobs of its partition days, history included, day by day, oldest first.
 
         What exceeds the caps is released to dispatch (lane `backfill`).
+
+        Args:
+            backfill_id: Dagster's backfill that the run belongs to: the jobs remember it, so that they can be held
+                back when it is stopped.
 
         Returns:
             The claimed job ids, and how many more jobs were released to dispatch.
@@ -194,14 +206,14 @@ class Queue:
             _lock_claims(connection)
             rows = connection.execute(
                 sa.text(f"""
-SELECT {_FIELDS}, sum(j.size_bytes) OVER (ORDER BY j.created_at, j.job_id) AS bytes_so_far,
-       row_number() OVER (ORDER BY j.created_at, j.job_id) AS position,
+SELECT {_FIELDS}, sum(j.size_bytes) OVER (ORDER BY j.partition_day, j.created_at, j.job_id) AS bytes_so_far,
+       row_number() OVER (ORDER BY j.partition_day, j.created_at, j.job_id) AS position,
        row_number() OVER (
            PARTITION BY j.bucket, j.object_key ORDER BY j.last_modified DESC, j.created_at DESC) AS newest
 FROM ingestion_jobs j
-WHERE j.datasource = :datasource AND j.partition_day = ANY(:days) AND {_WAITING} AND {_KEY_FREE}
-  AND NOT ({_NEWER_VERSION})
-ORDER BY j.created_at, j.job_id
+WHERE j.datasource = :datasource AND j.partition_day = ANY(:days) AND {WAITING} AND {_KEY_FREE}
+  AND NOT ({HAS_NEWER_VERSION})
+ORDER BY j.partition_day, j.created_at, j.job_id
 """),
                 {"datasource": datasource, "days": list(days), "now": now},
             ).all()
@@ -213,15 +225,34 @@ ORDER BY j.created_at, j.job_id
             ]
             rest = [str(row.job_id) for row in waiting if str(row.job_id) not in set(mine) and row.lane == "history"]
             claimed = _claim(connection, mine, token=token, now=now)
-            if rest:
-                connection.execute(
-                    sa.text(
-                        "UPDATE ingestion_jobs SET lane = 'backfill' "
-                        "WHERE job_id = ANY(CAST(:ids AS uuid[])) AND lane = 'history'"
-                    ),
-                    {"ids": rest},
-                )
+            connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET backfill_id = :backfill_id, lane = CASE lane WHEN 'history' THEN 'backfill' ELSE lane END
+WHERE job_id = ANY(CAST(:ids AS uuid[]))
+"""),
+                {"ids": [*claimed, *rest], "backfill_id": backfill_id},
+            )
             return claimed, len(rest)
+
+    def put_back(self, token: str, *, reason: str, now: datetime) -> int:
+        """Free a claim's jobs because their backfill was stopped, which is no try of the files; they are due at once.
+
+        One with an open attempt stays in the claim, to be released: its rows may be in Druid, and the next run finds
+        out.
+        """
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.text("""
+UPDATE ingestion_jobs
+SET status = CASE status WHEN 'processing' THEN 'retrying' ELSE status END,
+    tries = greatest(tries - CASE status WHEN 'processing' THEN 1 ELSE 0 END, 0),
+    claim_token = NULL, lease_epoch = lease_epoch + 1, lease_run_id = NULL, waiting_reason = :reason,
+    next_try_at = :now
+WHERE claim_token = :token AND status IN ('pending', 'processing', 'retrying') AND attempt_id IS NULL
+"""),
+                {"token": token, "reason": reason, "now": now},
+            ).rowcount
 
     def open_claims(self) -> list[Claim]:
         with transaction(self._engine) as connection:

@@ -94,6 +94,8 @@ ingestion_jobs = sa.Table(
     # The job whose rows this one takes out, by order: `upload --replaces`, `undo`. A key's older version needs none.
     sa.Column("replaces_job_id", UUID(as_uuid=False), sa.ForeignKey("ingestion_jobs.job_id")),
     _text("lane", "live"),
+    # Dagster's backfill that last released it: what has not begun when that is stopped goes back to lane `history`.
+    _text("backfill_id", nullable=True),
     sa.Column("priority", sa.SmallInteger, nullable=False, server_default="2"),
     sa.Column("partition_day", sa.Date, nullable=False),
     sa.Column("warnings", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
@@ -214,6 +216,20 @@ ingestion_jobs = sa.Table(
         "datasource",
         postgresql_where=sa.text(
             "status IN ('pending', 'retrying') AND claim_token IS NULL AND arrived_at IS NOT NULL AND lane <> 'history'"
+        ),
+    ),
+    sa.Index(
+        "ix_ingestion_jobs_backfill",
+        "backfill_id",
+        "status",
+        postgresql_where=sa.text("backfill_id IS NOT NULL"),
+    ),
+    # Each tick asks which backfills have jobs left, beside any number of old ones.
+    sa.Index(
+        "ix_ingestion_jobs_open_backfill",
+        "backfill_id",
+        postgresql_where=sa.text(
+            "backfill_id IS NOT NULL AND lane = 'backfill' AND status IN ('pending', 'processing', 'retrying')"
         ),
     ),
     sa.Index(

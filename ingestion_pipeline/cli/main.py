@@ -31,9 +31,10 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "contract": ("contract",),
     "organizations": ("organizations",),
     "upkeep": ("reconcile", "retention"),
+    "backfill": ("backfill",),
 }
 # Modules whose commands are words after the module's name: `contract check`.
-GROUPS = frozenset({"callbacks", "contract", "organizations"})
+GROUPS = frozenset({"backfill", "callbacks", "contract", "organizations"})
 
 HELP = "Files from S3 into Apache Druid, with a ledger, row errors and a proof by count."
 

@@ -54,13 +54,15 @@ def upload(
             help="Partition day; default: today in UTC, or the day of the job that it replaces.",
         ),
     ] = None,
-    priority: Annotated[str, typer.Option(help="urgent, high, medium or low.")] = "medium",
+    priority: Annotated[
+        str | None, typer.Option(help="urgent, high, medium or low; default: the contract's.", show_default=False)
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = 900.0,
     as_json: AsJson = False,
 ) -> None:
     """Upload files. With --wait: exit code 0 all done, 1 one failed, 3 not done in time."""
-    chosen = priority_named(priority)
+    chosen = None if priority is None else priority_named(priority)
     if replaces is not None and len(files) > 1:
         raise typer.BadParameter("One file takes the place of a job, not several.", param_hint="--replaces")
     for path in files:
@@ -79,7 +81,7 @@ def upload(
             organization=tenant,
             datasource=datasource,
             day=day.date() if day else old.job.partition_day if old else datetime.now(UTC).date(),
-            priority=chosen,
+            priority=priority_named(systems.contracts.contracts[datasource].priority) if chosen is None else chosen,
             replaces_job_id=old.job.job_id if old else None,
         )
         sent = send_all(files, systems, parcel, page=page)

@@ -42,8 +42,7 @@ def datasource_asset(contract: Contract) -> dg.AssetsDefinition:
         owners=list(contract.owners),
         tags=dict(contract.tags),
         partitions_def=day_partitions(contract),
-        # Each day a run of its own: a run's batch is of one partition day.
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=contract.backfill.days_per_run),
         metadata={
             "contract": str(contract.path.name if contract.path else name),
             "contract_version": contract.version,

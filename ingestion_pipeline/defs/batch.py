@@ -27,6 +27,7 @@ from ingestion_pipeline.stages.discover import sort_page
 
 CLAIM_TAG = "ingestion/claim"
 ORIGIN_TAG = "ingestion/origin"
+BACKFILL_TAG = "dagster/backfill"
 
 log = structlog.get_logger()
 
@@ -124,6 +125,7 @@ def take(
             datasource=contract.datasource,
             days=days,
             token=token,
+            backfill_id=context.run.tags.get(BACKFILL_TAG),
             now=now(),
             max_files=values.batch_max_files,
             max_bytes=values.batch_max_bytes,
@@ -282,6 +284,12 @@ def job_log(context: dg.OpExecutionContext, job: Job) -> Any:
         run=context.run_id,
         attempt=job.attempt_id,
     )
+
+
+def is_stopped(instance: dg.DagsterInstance, backfill_id: str | None) -> bool:
+    """Whether somebody canceled the backfill; one that Dagster no longer knows was not stopped."""
+    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    return backfill is not None and backfill.status.name in ("CANCELING", "CANCELED")
 
 
 def usable(contract: Contract | None, datasource: str) -> Contract:

@@ -15,12 +15,21 @@ import structlog
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.adapters.postgres_queue import fresh_token
-from ingestion_pipeline.defs.batch import CLAIM_TAG, ORIGIN_TAG
+from ingestion_pipeline.defs.batch import BACKFILL_TAG, CLAIM_TAG, ORIGIN_TAG, is_stopped
 from ingestion_pipeline.defs.submit_op import DRUID_POOL
-from ingestion_pipeline.domain.batch import Batch, Claim
-from ingestion_pipeline.domain.job import Priority
+from ingestion_pipeline.domain.batch import Batch, Claim, Share
 from ingestion_pipeline.settings import Settings
-from ingestion_pipeline.stages.dispatch import ClaimRun, Fate, RunState, judge_claim, plan, run_state
+from ingestion_pipeline.stages.dispatch import (
+    AGING,
+    ClaimRun,
+    Fate,
+    RunState,
+    aged_priority,
+    judge_claim,
+    launch_priority,
+    plan,
+    run_state,
+)
 
 CANDIDATES_PER_ORGANIZATION = 500
 ANNOUNCED_FOR = timedelta(hours=25)
@@ -37,8 +46,14 @@ _LIVE = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
-# Live files before backfills, urgent before low: Dagster starts the highest number first.
-_DAGSTER_PRIORITY = {Priority.URGENT: 3, Priority.HIGH: 2, Priority.MEDIUM: 1, Priority.LOW: 0}
+SHARE_TAG = "ingestion/share"
+"""Which share of the run slots a run uses (`domain.batch.Share`); `tag_concurrency_limits` in dagster.yaml name it."""
+
+PRIORITY_TAG = "dagster/priority"
+LAUNCHED_WITH_TAG = "ingestion/launched-with-priority"
+
+AGED_A_TICK = 50
+"""Runs in Dagster's queue whose priority a tick looks at, the longest waiting ones."""
 
 log = structlog.get_logger()
 
@@ -58,7 +73,8 @@ class Launch:
             "ingestion/files": str(len(self.batch.job_ids)),
             "ingestion/job": self.batch.job_ids[0],
             "ingestion/lane": self.batch.lane.value,
-            "dagster/priority": str(_DAGSTER_PRIORITY[self.batch.priority]),
+            SHARE_TAG: self.batch.share.value,
+            PRIORITY_TAG: str(launch_priority(share=self.batch.share, priority=self.batch.priority)),
         }
 
 
@@ -97,20 +113,17 @@ class Dispatcher:
         for datasource, first in self.datasources.items():
             reason = f"Its partition day lies before the contract's partition_start, {first}."
             queue.explain_waiting(reason, datasources=[datasource], before=first)
-        slots = self._run_slots()
-        # Only its own: a backfill's runs, hundreds perhaps, wait behind those of new files and keep none from starting.
-        mine = dg.RunsFilter(statuses=list(_LIVE), tags={ORIGIN_TAG: "sensor"})
-        free = 2 * slots - self.instance.get_runs_count(mine)
-        if free <= 0:
-            return [], [f"{2 * slots} of its own runs are queued or started; waiting jobs are batched when one ends."]
+        self._age_queued_runs(now)
+        slots = self._free_slots()
+        if not any(free > 0 for free in slots.values()):
+            return [], ["Enough of its own runs are queued or started; waiting jobs are batched when one ends."]
         candidates = queue.candidates(
             datasources=self.datasources, now=now, per_organization=CANDIDATES_PER_ORGANIZATION
         )
         queue.supersede([candidate.job_id for candidate in candidates if candidate.superseded], now=now)
         batches = plan(
             candidates,
-            free_slots=free,
-            reserved_for_live=1,
+            slots=slots,
             max_files=self.settings.batch_max_files,
             max_bytes=self.settings.batch_max_bytes,
             now=now,
@@ -156,6 +169,8 @@ class Dispatcher:
                 continue
             if judgement.fate is Fate.CANCEL:
                 self.ledger.queue.cancel(claim.token, reason=judgement.reason, now=now)
+            if judgement.fate is Fate.PUT_BACK:
+                self.ledger.queue.put_back(claim.token, reason=judgement.reason, now=now)
             self.ledger.queue.release(
                 claim.token,
                 reason=judgement.reason,
@@ -163,6 +178,10 @@ class Dispatcher:
                 wait=timedelta(seconds=min(300, 5 * 2 ** min(claim.tries, 6))),
                 max_tries=self.settings.max_tries,
             )
+        # After the claims of its runs were given back, and before anything is dispatched.
+        for backfill_id in self.ledger.backfills.unfinished():
+            if is_stopped(self.instance, backfill_id):
+                changed += self.ledger.backfills.hold_back(backfill_id)
         return changed + self._end_runs_without_work(now, turns)
 
     def _turns(self) -> dict[str, datetime | None]:
@@ -209,12 +228,44 @@ class Dispatcher:
         records = self.instance.get_run_records(dg.RunsFilter(tags={CLAIM_TAG: claim.token}), limit=20)
         retried = {record.dagster_run.parent_run_id for record in records}
         retries = self.instance.run_retries_enabled
-        return [claim_run(record, retried, retries=retries, turns=turns) for record in records]
+        return [
+            claim_run(
+                record,
+                retried,
+                retries=retries,
+                turns=turns,
+                # Asked for canceled runs alone, which are few.
+                stopped=record.dagster_run.status is dg.DagsterRunStatus.CANCELED
+                and is_stopped(self.instance, record.dagster_run.tags.get(BACKFILL_TAG)),
+            )
+            for record in records
+        ]
 
-    def _run_slots(self) -> int:
+    def _free_slots(self) -> dict[Share, int]:
+        """How many runs may be launched of each share: as many as there are slots, and of live files twice as many.
+
+        Only its own count: a backfill's runs, hundreds perhaps, wait in Dagster's queue and keep none from starting.
+        """
         config = self.instance.get_concurrency_config().run_queue_config
         slots = config.max_concurrent_runs if config else DEFAULT_RUN_SLOTS
-        return slots if slots >= 0 else 100
+        slots = slots if slots >= 0 else 100
+        return {share: slots * (2 if share is Share.LIVE else 1) - self._runs_of_share(share) for share in Share}
+
+    def _runs_of_share(self, share: Share) -> int:
+        mine = {ORIGIN_TAG: "sensor", SHARE_TAG: share.value}
+        return self.instance.get_runs_count(dg.RunsFilter(statuses=list(_LIVE), tags=mine))
+
+    def _age_queued_runs(self, now: datetime) -> None:
+        """Raise the priority of what waits long in Dagster's queue, backfills too: else urgent files, if they never
+        ceased to come, would always be started first."""
+        queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], created_before=now - AGING)
+        for record in self.instance.get_run_records(queued, limit=AGED_A_TICK, ascending=True):
+            run = record.dagster_run
+            told = run.tags.get(PRIORITY_TAG, "0")
+            first = run.tags.get(LAUNCHED_WITH_TAG, told)
+            waited = now - record.create_timestamp.replace(tzinfo=UTC)
+            if first.lstrip("-").isdigit() and (aged := str(aged_priority(int(first), waited=waited))) != told:
+                self.instance.add_run_tags(run.run_id, {PRIORITY_TAG: aged, LAUNCHED_WITH_TAG: first})
 
 
 def claim_run(
@@ -223,6 +274,7 @@ def claim_run(
     *,
     retries: bool,
     turns: Mapping[str, datetime | None],
+    stopped: bool = False,
 ) -> ClaimRun:
     """A run as far as a claim's fate depends on it.
 
@@ -230,6 +282,7 @@ def claim_run(
         retried: Runs that have been launched again.
         retries: Whether Dagster launches runs of lost workers again.
         turns: Runs in the line for a pool: when their turn came, None while they wait for it.
+        stopped: The backfill that it belongs to was stopped, not this run alone.
     """
     run = record.dagster_run
     will_retry = run.tags.get("dagster/will_retry")
@@ -238,7 +291,7 @@ def claim_run(
         will_retry = "true"
     since = record.update_timestamp
     since = since if since.tzinfo else since.replace(tzinfo=UTC)
-    state = run_state(run.status.value, will_retry=will_retry == "true" and run.run_id not in retried)
+    state = run_state(run.status.value, will_retry=will_retry == "true" and run.run_id not in retried, stopped=stopped)
     if state is RunState.WORKING:
         if record.start_time:
             since = datetime.fromtimestamp(record.start_time, UTC)

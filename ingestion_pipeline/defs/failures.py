@@ -2,14 +2,14 @@
 
 import random
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import dagster as dg
 import structlog
 
 from ingestion_pipeline.adapters.postgres import Ledger
-from ingestion_pipeline.defs.batch import Heart, now
+from ingestion_pipeline.defs.batch import BACKFILL_TAG, Heart, is_stopped, now
 from ingestion_pipeline.defs.metadata import why_commands
 from ingestion_pipeline.domain.job import Job, Status
 from ingestion_pipeline.errors import (
@@ -68,6 +68,9 @@ def transient_errors_wait(
         failed, waiting = fail_or_wait(ledger, jobs, heart, error)
         raise dg.Failure(f"{failed} files failed, {waiting} wait. {error}", allow_retries=False) from error
     except dg.DagsterExecutionInterruptedError as error:
+        if is_stopped(context.instance, context.run.tags.get(BACKFILL_TAG)):
+            waiting = put_back(ledger, heart)
+            raise dg.Failure(f"The backfill was stopped: {waiting} files wait again.", allow_retries=False) from error
         stop_jobs(ledger, jobs, heart, before=on_cancel)
         raise dg.Failure("The run was canceled.", allow_retries=False) from error
 
@@ -171,6 +174,23 @@ def stop_jobs(
                 )
         except LeaseLost:
             continue
+
+
+def put_back(ledger: Ledger, heart: Heart) -> int:
+    """A person stopped the run's backfill: its jobs wait again, and the sweep holds back what is history.
+
+    A task that Druid has stays: the next run follows it to its end.
+
+    Returns:
+        How many wait.
+    """
+    waiting = 0
+    for lease in list(heart.leases.values()):
+        heart.release(lease.job_id)
+        with suppress(LeaseLost):
+            ledger.work.give_back(lease, Stopped("Its backfill was stopped."), next_try_at=now())
+            waiting += 1
+    return waiting
 
 
 class Stopped(IngestionError):

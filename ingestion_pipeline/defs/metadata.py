@@ -20,7 +20,7 @@ def run_metadata(
     """Rows, bytes, seconds, rejects, files, preview, schema, links and the day's totals.
 
     Args:
-        jobs: Every job of the run, as it ended.
+        jobs: Every job of the run that is of the partition day, as it ended.
         totals: The partition day in the ledger, other runs' files included.
     """
     read = sum(job.rows_read for job in jobs)

@@ -50,14 +50,22 @@ def report(
 ) -> Generator[dg.Output[Any] | dg.AssetCheckResult, None, None]:
     datasource = datasource_of(context)
     jobs = ledger.jobs.rows_of(batch["jobs"])
-    totals = ledger.jobs.day_totals(datasource, partition_days(context))
-    yield dg.Output(
-        None,
-        output_name="result",
-        metadata=run_metadata(
-            jobs, totals=totals, task_ids=batch["task_ids"], notes=batch["notes"], bucket=bucket.bucket
-        ),
-    )
+    days = set(partition_days(context))
+    for day in sorted(days | {job.partition_day for job in jobs}):
+        metadata = run_metadata(
+            [job for job in jobs if job.partition_day == day],
+            totals=ledger.jobs.day_totals(datasource, [day]),
+            task_ids=batch["task_ids"],
+            notes=batch["notes"],
+            bucket=bucket.bucket,
+        )
+        if day in days:
+            asset = dg.AssetExecutionContext(op_execution_context=context)
+            asset.add_asset_metadata(metadata, asset_key=datasource, partition_key=day.isoformat())
+        else:
+            # A batch that a run of several days left behind goes on whole in a run of one.
+            context.log_event(dg.AssetMaterialization(datasource, partition=day.isoformat(), metadata=metadata))
+    yield dg.Output(None, output_name="result")
     contract = contracts.book().contracts.get(datasource)
     limit = contract.reject.max_fraction if contract is not None else None
     allowed = ALLOWED_REJECTED_FRACTION if limit is None else limit

@@ -2,8 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 
 from ingestion_pipeline.domain.job import Lane, Priority
+
+
+class Share(StrEnum):
+    """Of the run slots, the part that a batch may use: none of the three can take those of another.
+
+    `dagster.yaml` limits flood and backfill by these names; what is left is for live files.
+    """
+
+    LIVE = "live"  # files of organizations of which few wait
+    FLOOD = "flood"  # live files of an organization of which many wait
+    BACKFILL = "backfill"  # lane `backfill`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +59,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One run to launch: one datasource, one partition day, one priority; organizations may be mixed."""
+    """One run to launch: one datasource, one partition day, one priority; organizations may be mixed.
+
+    Files of an organization that floods the queue have batches of their own, so that nobody's file waits for theirs.
+    """
 
     datasource: str
     partition_day: date
     priority: Priority
     lane: Lane
+    share: Share
     job_ids: tuple[str, ...]

@@ -22,6 +22,7 @@ ColumnType = Literal["string", "integer", "float", "boolean", "date", "datetime"
 Granularity = Literal["hour", "day", "month", "year"]
 History = Literal["wait", "auto"]
 Duplicates = Literal["load", "skip"]
+PriorityName = Literal["urgent", "high", "medium", "low"]
 FormatType = Literal["auto", "csv", "json", "parquet"]
 NameCase = Literal["ignore", "exact"]
 RejectedRows = Literal["quarantine", "reject_file"]
@@ -169,6 +170,17 @@ class AfterLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillPolicy:
+    """How history is loaded.
+
+    Attributes:
+        days_per_run: Partition days that one run of a backfill loads together.
+    """
+
+    days_per_run: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RejectPolicy:
     """How many rejected rows a file may have and still load; None: any number, if one row is good.
 
@@ -240,6 +252,7 @@ class Contract:
             fails, they are kept together as JSON in `rescued_column`, the last of the columns (else None), or each is
             added as a column of text (`with_added`).
         expect: Which files are to come when; None: whatever comes.
+        priority: Of its files, where nobody says another; history is low.
         duplicates: Whether a file is loaded whose very bytes were loaded from another key; the same key never is twice.
         filter: An SQL condition; rows where it is false are left out before they are judged. None: no such rule.
         unique: Columns whose values together may occur once in a file; empty: no such rule.
@@ -259,6 +272,8 @@ class Contract:
     live_from: datetime | None = None
     history: History = "wait"
     expect: Expectation | None = None
+    priority: PriorityName = "medium"
+    backfill: BackfillPolicy = BackfillPolicy()
     duplicates: Duplicates = "load"
     unknown_columns: UnknownColumns = "ignore"
     rescued_column: str | None = None

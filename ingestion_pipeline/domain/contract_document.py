@@ -18,6 +18,7 @@ from ingestion_pipeline.domain.contract import (
     RESERVED_PREFIX,
     AfterLoad,
     AfterLoadAction,
+    BackfillPolicy,
     Column,
     Compaction,
     Contract,
@@ -30,6 +31,7 @@ from ingestion_pipeline.domain.contract import (
     History,
     ModuleSource,
     NameCase,
+    PriorityName,
     RejectedRows,
     RejectPolicy,
     TimeColumn,
@@ -120,6 +122,10 @@ class _AfterLoad(StrictDocument):
     to: Annotated[str, StringConstraints(max_length=200), AfterValidator(_loaded_prefix)] | None = None
 
 
+class _Backfill(StrictDocument):
+    days_per_run: int = Field(1, ge=1, le=366)
+
+
 class _Reject(StrictDocument):
     policy: RejectedRows = "quarantine"
     max_fraction: float | None = Field(None, ge=0, le=1)
@@ -150,6 +156,8 @@ class ContractDocument(StrictDocument):
     live_from: _Moment | None = None
     history: History = "wait"
     expect: ExpectDocument | None = None
+    priority: PriorityName = "medium"
+    backfill: _Backfill = _Backfill()
     duplicates: Duplicates = "load"
     partition_start: date
     module: Annotated[str, StringConstraints(pattern=MODULE_PATTERN)] | None = None
@@ -207,6 +215,8 @@ def read_document(
         live_from=document.live_from,
         history=document.history,
         expect=None if document.expect is None else read_expect(document.expect, files, problems),
+        priority=document.priority,
+        backfill=BackfillPolicy(days_per_run=document.backfill.days_per_run),
         duplicates=document.duplicates,
         partition_start=document.partition_start,
         columns=columns,
@@ -300,6 +310,7 @@ def known_keys(location: list[str]) -> list[str]:
         "druid": _Druid,
         "after_load": _AfterLoad,
         "reject": _Reject,
+        "backfill": _Backfill,
         "format": _Format,
         "expect": ExpectDocument,
     }

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from ingestion_pipeline.domain.job import Priority
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
@@ -22,7 +24,11 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A stored object that a contract claims, for one organization and one partition day."""
+    """A stored object that a contract claims, for one organization and one partition day.
+
+    Attributes:
+        priority: Its contract's; in another lane than live it is low.
+    """
 
     organization: str
     datasource: str
@@ -30,6 +36,7 @@ class Upload:
     stored: StoredObject
     partition_day: date
     warnings: tuple[str, ...] = ()
+    priority: Priority = Priority.MEDIUM
 
     @property
     def file_name(self) -> str:

@@ -15,7 +15,7 @@ from ingestion_pipeline.embedded import jars
 from ingestion_pipeline.embedded.service import LOOPBACK, Service, http_missing, http_status, tcp_missing
 from ingestion_pipeline.embedded.site import Site
 
-WORKER_CAPACITY = 3
+WORKER_CAPACITY = 4
 
 # What Druid's own launcher passes for Java 17.
 _MODULES = (

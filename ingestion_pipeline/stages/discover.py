@@ -22,7 +22,7 @@ from typing import Any, Protocol, Self
 
 from ingestion_pipeline.domain.contract import Contract, ContractBook
 from ingestion_pipeline.domain.contract_patterns import OWN_PREFIXES
-from ingestion_pipeline.domain.job import Lane
+from ingestion_pipeline.domain.job import Lane, Priority
 from ingestion_pipeline.domain.routing import NoRoute, hot_prefixes, route
 from ingestion_pipeline.domain.upload import StoredObject, Upload
 
@@ -138,6 +138,7 @@ def sort_page(
         if isinstance(decision, NoRoute):
             unmatched.append((stored, decision))
             continue
+        contract = book.contracts[decision.datasource]
         upload = Upload(
             organization=decision.organization,
             datasource=decision.datasource,
@@ -145,8 +146,9 @@ def sort_page(
             stored=stored,
             partition_day=decision.partition_day,
             warnings=decision.warnings,
+            priority=Priority[contract.priority.upper()],
         )
-        uploads.append((upload, lane_of(book.contracts[decision.datasource], stored, first_seen)))
+        uploads.append((upload, lane_of(contract, stored, first_seen)))
     return Sorted(uploads=uploads, unmatched=unmatched)
 
 

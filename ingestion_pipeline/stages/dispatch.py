@@ -1,20 +1,24 @@
 """Dispatch: which waiting jobs run next, in which batches; and what becomes of a claim. Pure.
 
-What belongs here: order (lane, priority with aging, turns between organizations), the filling of batches,
-and the judgement of claims whose run went away. What does not: reading the queue, claiming, launching.
+What belongs here: order (priority with aging, turns between organizations), the filling of batches, the shares of
+run slots that keep floods and backfills out of other files' way, and the judgement of claims whose run went away.
+What does not: reading the queue, claiming, launching.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from ingestion_pipeline.domain.batch import Batch, Candidate, Claim
+from ingestion_pipeline.domain.batch import Batch, Candidate, Claim, Share
 from ingestion_pipeline.domain.job import Lane, Priority
 
 AGING = timedelta(minutes=10)
 """A waiting job rises by one priority for each of these, so that none waits for ever."""
+
+FLOOD = 20
+"""With more live files of one priority than this waiting, an organization floods the queue."""
 
 LONELY_AFTER_TRIES = 2
 """A job whose runs died this often runs alone: a file that kills its worker must not take siblings along."""
@@ -25,6 +29,7 @@ class _Open:
     """A batch being filled."""
 
     first: Candidate
+    share: Share
     job_ids: list[str] = field(default_factory=list)
     size_bytes: int = 0
     closed: bool = False
@@ -37,8 +42,7 @@ class _Open:
 def plan(
     candidates: Sequence[Candidate],
     *,
-    free_slots: int,
-    reserved_for_live: int,
+    slots: Mapping[Share, int],
     max_files: int,
     max_bytes: int,
     now: datetime,
@@ -46,23 +50,27 @@ def plan(
     """Fill batches from the waiting jobs, most urgent first.
 
     A batch takes what is there: one file when the system is idle, up to the caps under backlog. Organizations
-    take turns within a priority, so that one's flood does not delay another's file.
+    take turns within a priority, and one that floods the queue fills batches and a share of slots of its own, so
+    that its flood does not delay another's file. Lanes do not wait for each other: each has its share.
 
     Args:
         candidates: Heads of the queues; a frozen batch (same `attempt_id`) must be complete.
-        free_slots: How many runs may be launched.
-        reserved_for_live: How many of them backfills may not use.
+        slots: How many runs may be launched of each share.
         max_bytes: Of stored input per batch; a single larger file still runs.
     """
     batches: list[_Open] = []
-    by_kind: dict[tuple[str, date, Priority, Lane], _Open] = {}
+    by_kind: dict[tuple[str, date, Priority, Lane, str], _Open] = {}
     frozen: dict[str, _Open] = {}
     keys: set[tuple[str, str]] = set()
-    for candidate in _in_order([c for c in candidates if not c.superseded], now):
+    used: Counter[Share] = Counter()
+    waiting = [candidate for candidate in candidates if not candidate.superseded]
+    crowds = Counter((c.organization, c.priority) for c in waiting if c.lane is Lane.LIVE)
+    for candidate in _in_order(waiting, now):
         if (candidate.datasource, candidate.object_key) in keys:
             continue
-        slots = free_slots if candidate.lane is Lane.LIVE else free_slots - reserved_for_live
-        kind = (candidate.datasource, candidate.partition_day, candidate.priority, candidate.lane)
+        share = _share(candidate, crowds)
+        crowd = candidate.organization if share is Share.FLOOD else ""
+        kind = (candidate.datasource, candidate.partition_day, candidate.priority, candidate.lane, crowd)
         if candidate.attempt_id is not None:
             target = frozen.get(candidate.attempt_id)
         elif candidate.tries >= LONELY_AFTER_TRIES:
@@ -72,9 +80,10 @@ def plan(
             if target and (len(target.job_ids) >= max_files or target.size_bytes + candidate.size_bytes > max_bytes):
                 target = None
         if target is None:
-            if len(batches) >= slots:
+            if used[share] >= slots[share]:
                 continue
-            target = _Open(candidate)
+            used[share] += 1
+            target = _Open(candidate, share)
             batches.append(target)
             if candidate.attempt_id is not None:
                 frozen[candidate.attempt_id] = target
@@ -88,24 +97,46 @@ def plan(
             partition_day=batch.first.partition_day,
             priority=batch.first.priority,
             lane=batch.first.lane,
+            share=batch.share,
             job_ids=tuple(batch.job_ids),
         )
         for batch in batches
     ]
 
 
+def _share(candidate: Candidate, crowds: Mapping[tuple[str, Priority], int]) -> Share:
+    if candidate.lane is not Lane.LIVE:
+        return Share.BACKFILL
+    return Share.FLOOD if crowds[candidate.organization, candidate.priority] > FLOOD else Share.LIVE
+
+
 def _in_order(candidates: Sequence[Candidate], now: datetime) -> list[Candidate]:
-    ranks: dict[tuple[int, int, str], list[Candidate]] = defaultdict(list)
+    ranks: dict[tuple[bool, int, str], list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         aged = int((now - candidate.created_at) / AGING)
         ranks[(candidate.lane is not Lane.LIVE, max(0, candidate.priority - aged), candidate.organization)].append(
             candidate
         )
-    ordered: list[tuple[bool | int, int, int, datetime, str, Candidate]] = []
+    ordered: list[tuple[bool, int, int, datetime, str, Candidate]] = []
     for (lane, priority, _), members in ranks.items():
         members.sort(key=lambda c: (c.created_at, c.job_id))
         ordered.extend((lane, priority, turn, c.created_at, c.job_id, c) for turn, c in enumerate(members))
     return [entry[-1] for entry in sorted(ordered, key=lambda entry: entry[:-1])]
+
+
+def launch_priority(*, share: Share, priority: Priority) -> int:
+    """What Dagster's queue is told: it starts the highest number first, and runs that are told nothing as 0.
+
+    Live files before backfills, urgent before low, and of the same priority a flood's after the others'.
+    """
+    if share is Share.BACKFILL:
+        return 0
+    return 2 * (len(Priority) - priority) - (share is Share.FLOOD)
+
+
+def aged_priority(launched_with: int, *, waited: timedelta) -> int:
+    """What it has risen to in Dagster's queue: as much as a waiting job does, up to that of urgent files."""
+    return max(launched_with, min(2 * len(Priority), launched_with + 2 * int(waited / AGING)))
 
 
 class RunState(StrEnum):
@@ -114,6 +145,7 @@ class RunState(StrEnum):
     WAITING = "waiting"  # queued or starting
     WORKING = "working"
     CANCELED = "canceled"
+    STOPPED = "stopped"  # canceled with the backfill that it belongs to
     ENDED = "ended"  # success or failure
     WILL_RETRY = "will_retry"  # failed, and Dagster will launch it again
 
@@ -122,18 +154,19 @@ _WAITING = frozenset({"QUEUED", "NOT_STARTED", "MANAGED", "STARTING"})
 _WORKING = frozenset({"STARTED", "CANCELING"})
 
 
-def run_state(status: str, *, will_retry: bool) -> RunState:
+def run_state(status: str, *, will_retry: bool, stopped: bool = False) -> RunState:
     """The state that a status of Dagster's means.
 
     Args:
         will_retry: Dagster is going to launch a failed run again, and has not yet.
+        stopped: The backfill that it belongs to was stopped, not this run alone.
     """
     if status in _WORKING:
         return RunState.WORKING
     if status in _WAITING:
         return RunState.WAITING
     if status == "CANCELED":
-        return RunState.CANCELED
+        return RunState.STOPPED if stopped else RunState.CANCELED
     return RunState.WILL_RETRY if will_retry else RunState.ENDED
 
 
@@ -157,6 +190,7 @@ class Fate(StrEnum):
     FENCE = "fence"  # its worker is silent: take the leases, fail the run
     RELEASE = "release"  # nobody will work on it: give the jobs back
     CANCEL = "cancel"  # a person stopped its run
+    PUT_BACK = "put_back"  # a person stopped its backfill: its jobs wait for the next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,4 +242,6 @@ def judge_claim(
         return Judgement(fate=Fate.KEEP)
     if last.state is RunState.CANCELED:
         return Judgement(fate=Fate.CANCEL, reason=f"Its run {last.run_id[:8]} was canceled.", run_ids=(last.run_id,))
+    if last.state is RunState.STOPPED:
+        return Judgement(fate=Fate.PUT_BACK, reason="Its backfill was stopped.", run_ids=(last.run_id,))
     return Judgement(fate=Fate.RELEASE, reason=f"Its run {last.run_id[:8]} ended before it did.")

@@ -18,6 +18,7 @@ from ingestion_pipeline.adapters.contract_directory import ContractDirectory
 from ingestion_pipeline.adapters.s3 import ObjectStore
 from ingestion_pipeline.defs.assets import datasource_asset, datasource_job
 from ingestion_pipeline.defs.batch import CLAIM_TAG, now
+from ingestion_pipeline.defs.dispatcher import Dispatcher
 from ingestion_pipeline.defs.sensors import uploads_sensor
 from ingestion_pipeline.settings import Settings
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
@@ -122,6 +123,16 @@ class Site:
         self.cursor = result.cursor
         return result
 
+    def dispatcher(self) -> Dispatcher:
+        """What the sensor makes for a tick, for tests that set the clock."""
+        return Dispatcher(
+            ledger=self.ledger,
+            instance=self.instance,
+            druid=self.druid,  # type: ignore[arg-type]
+            settings=self.settings,
+            datasources={self.name: date.min},
+        )
+
     def run_of(self, request: Any, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
         """The run of a request, in a state, without executing anything."""
         run: dg.DagsterRun = self.instance.create_run_for_job(
@@ -199,3 +210,11 @@ def site(dagster_ledger: LedgerDatabase, s3: S3Access, instance: dg.DagsterInsta
             thread._target.__self__._stop.set()  # type: ignore[attr-defined]
             thread.join()
     ledger.close()
+
+
+@pytest.fixture
+def busy(site: Site) -> Iterator[dg.DagsterInstance]:
+    """An instance of the site's own, to be filled with runs."""
+    with dg.DagsterInstance.ephemeral() as made:
+        site.instance = made
+        yield made

@@ -1,17 +1,16 @@
 """The uploads sensor as a state machine: what becomes of an upload, whatever becomes of ticks and runs."""
 
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import dagster as dg
 import pytest
-import yaml
 from dagster import DagsterRunStatus as Run
 
 from ingestion_pipeline.defs.batch import ORIGIN_TAG, now
-from ingestion_pipeline.defs.dispatcher import Dispatcher
+from ingestion_pipeline.defs.dispatcher import SHARE_TAG
 from ingestion_pipeline.defs.submit_op import DRUID_POOL
+from ingestion_pipeline.domain.batch import Share
 from ingestion_pipeline.domain.job import Outcome
 from ingestion_pipeline.errors import DruidUnavailable
 from ingestion_pipeline_tests.defs.conftest import Site, token_of
@@ -205,38 +204,19 @@ def test_while_druid_is_away_a_file_that_was_given_back_is_told_a_time_that_is_t
     assert site.row_of(key)["waiting_reason"] == "Druid is away."
 
 
-@pytest.fixture
-def busy(site: Site) -> Iterator[dg.DagsterInstance]:
-    """An instance of the site's own, to be filled with runs."""
-    with dg.DagsterInstance.ephemeral() as made:
-        site.instance = made
-        yield made
-
-
 def test_no_more_runs_than_twice_the_slots_are_queued(site: Site, busy: dg.DagsterInstance) -> None:
-    for _ in range(20):
-        busy.create_run_for_job(
-            site.defs.resolve_job_def(f"ingest_{site.name}"), status=Run.STARTING, tags={ORIGIN_TAG: "sensor"}
-        )
+    for share, runs in ((Share.LIVE, 20), (Share.FLOOD, 10), (Share.BACKFILL, 10)):
+        for _ in range(runs):
+            busy.create_run_for_job(
+                site.defs.resolve_job_def(f"ingest_{site.name}"),
+                status=Run.STARTING,
+                tags={ORIGIN_TAG: "sensor", SHARE_TAG: share.value},
+            )
     key = site.put()
     result = site.tick()
     assert result.run_requests == []
-    assert "20 of its own runs are queued or started" in result.skip_message
+    assert "Enough of its own runs are queued or started" in result.skip_message
     assert site.row_of(key)["claim_token"] is None, "unclaimed, so that what comes meanwhile joins its batch"
-
-
-def test_a_backfill_of_a_year_does_not_keep_new_files_from_being_launched(site: Site, busy: dg.DagsterInstance) -> None:
-    job = site.defs.resolve_job_def(f"ingest_{site.name}")
-    for number in range(60):
-        busy.create_run_for_job(job, status=Run.STARTED if number < 4 else Run.STARTING, tags={"dagster/backfill": "b"})
-    site.put()
-    assert len(site.tick().run_requests) == 1
-
-
-def test_backfills_leave_a_run_slot_to_new_files() -> None:
-    runs = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())["concurrency"]["runs"]
-    limits = {limit["key"]: limit["limit"] for limit in runs["tag_concurrency_limits"] if "value" not in limit}
-    assert limits["dagster/backfill"] < runs["max_concurrent_runs"]
 
 
 def test_a_second_tick_beside_a_working_one_does_nothing(site: Site) -> None:
@@ -278,13 +258,7 @@ def test_jobs_of_a_day_that_the_loaded_asset_has_no_partition_for_stop_no_other_
 
 def test_the_sweep_gives_back_the_jobs_of_a_file_that_kills_workers_until_its_tries_are_over(site: Site) -> None:
     key = site.put()
-    dispatcher = Dispatcher(
-        ledger=site.ledger,
-        instance=site.instance,
-        druid=site.druid,  # type: ignore[arg-type]
-        settings=site.settings,
-        datasources={site.name: date.min},
-    )
+    dispatcher = site.dispatcher()
     site.tick(batch_max_files=1)
     moment = now()
     for _ in range(site.settings.max_tries):

@@ -191,9 +191,12 @@ def test_a_job_that_does_not_exist_is_one_clear_error(call: Call, text: str) -> 
     assert answer.err.startswith(f"Error: There is no job '{text}'.")
 
 
-def test_history_says_which_partition_to_materialize(call: Call, ledger: Ledger, tenant: str) -> None:
+def test_history_says_which_day_to_backfill(call: Call, ledger: Ledger, tenant: str) -> None:
     job_id = enter(ledger, tenant, "history.csv", lane=Lane.HISTORY)
-    assert "materialize the partition 2026-01-01" in call("status", job_id, "--json").json["next_step"]
+    assert (
+        "backfill --datasource flights --from 2026-01-01 --to 2026-01-01"
+        in call("status", job_id, "--json").json["next_step"]
+    )
 
 
 def test_an_announced_file_says_that_its_object_is_awaited(call: Call, ledger: Ledger, tenant: str) -> None:

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from benchmarks import fairness
 from ingestion_pipeline_tests.guarantees.faults import DIRECTORY_VARIABLE
 from ingestion_pipeline_tests.guarantees.suite.surroundings import contract_texts
 
@@ -85,6 +86,7 @@ def stack_options(directory: Path) -> dict[str, Any]:
     package = resources.files("ingestion_pipeline") / "contracts"
     texts = {name: (package / f"{name}.yaml").read_text() for name in ("flights", "weather")}
     texts |= {name: readings_contract(name) for name in READINGS} | {"texts": _TEXTS} | contract_texts()
+    texts |= fairness.contracts(days_per_run=2)
     for name, text in texts.items():
         (contracts / f"{name}.yaml").write_text(text)
     return {

@@ -28,11 +28,11 @@ _FILL = f"""
 SET session_replication_role = replica;  -- without an event for each
 INSERT INTO ingestion_jobs (
     job_id, organization, datasource, bucket, object_key, etag, size_bytes, last_modified, file_name, cause, lane,
-    priority, partition_day, arrived_at, run_id, status, outcome, finished_at)
+    priority, partition_day, arrived_at, run_id, status, outcome, finished_at, backfill_id)
 SELECT gen_random_uuid(), 'big', 'd' || n % 10, 'b', kind || n, 'e', 1, now(), 'f', 'discovered',
        CASE kind WHEN 'history' THEN 'history' ELSE 'live' END, 2, date '{DAY}' + n % 300, now(), 'r' || n / 30,
        CASE kind WHEN 'history' THEN 'pending' ELSE 'completed' END, CASE kind WHEN 'finished' THEN 'empty' END,
-       CASE kind WHEN 'finished' THEN now() END
+       CASE kind WHEN 'finished' THEN now() END, CASE kind WHEN 'finished' THEN 'bf' || n % 10 END
 FROM generate_series(1, {MANY}) AS n, unnest(ARRAY['history', 'finished']) AS kind;
 UPDATE ingestion_jobs SET job_id = '{JOB}' WHERE object_key = 'finished7';
 INSERT INTO unmatched_objects (
@@ -61,6 +61,8 @@ QUESTIONS: dict[str, Callable[[Ledger], Any]] = {
         "Too early.", datasources=DATASOURCES[:1], before=DAY
     ),
     "who is due": lambda ledger: ledger.queue.postpone_due(until=START + timedelta(minutes=1), now=START),
+    "which backfills have work": lambda ledger: ledger.backfills.unfinished(),
+    "what a stopped backfill holds back": lambda ledger: ledger.backfills.hold_back("bf1"),
     "whether Druid was there": lambda ledger: ledger.queue.note_dependency("druid", None, now=START),
     "whether runs have work": lambda ledger: ledger.queue.work_left(["r1"]),
     "what waits and what ended": lambda ledger: ledger.figures.now(datetime.now(UTC) + timedelta(days=2)),

@@ -249,6 +249,16 @@ def test_what_is_older_than_the_contract_waits_for_a_backfill(
     assert lane_of(contract("things", **keys_of_contract), stored, {"things": NOW}) is lane
 
 
+@pytest.mark.parametrize("name", ["urgent", "high", "medium", "low"])
+def test_a_file_has_its_contract_s_priority(name: str) -> None:
+    book = ContractBook(contracts={"things": contract("things", priority=name)})
+    page = [StoredObject(key="uploads/acme/things/2026-03-01/id/a.csv", etag="e", size_bytes=1, last_modified=NOW)]
+    ((upload, _),) = sort_page(
+        page, bucket="bucket", book=book, organizations=ORGANIZATIONS, first_seen={}, now=NOW
+    ).uploads
+    assert upload.priority.name.lower() == name
+
+
 def test_the_routing_version_changes_with_whatever_may_give_an_object_a_home() -> None:
     changed = ContractBook(contracts={**BOOK.contracts, "things": replace(BOOK.contracts["things"], version="1" * 12)})
     broken = ContractBook(contracts=BOOK.contracts, broken=(ContractError("It is broken."),))

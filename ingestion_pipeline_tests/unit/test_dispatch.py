@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion_pipeline.domain.batch import Batch, Candidate
+from ingestion_pipeline.domain.batch import Batch, Candidate, Share
 from ingestion_pipeline.domain.job import Lane, Priority
-from ingestion_pipeline.stages.dispatch import AGING, LONELY_AFTER_TRIES, plan
+from ingestion_pipeline.stages.dispatch import (
+    AGING,
+    FLOOD,
+    LONELY_AFTER_TRIES,
+    aged_priority,
+    launch_priority,
+    plan,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = date(2026, 3, 1)
@@ -33,9 +40,11 @@ def waiting(job_id: str, **changes: Any) -> Candidate:
     return Candidate(**(values | changes))
 
 
-def batches_of(candidates: list[Candidate], **changes: Any) -> list[Batch]:
-    limits: dict[str, Any] = {"free_slots": 8, "reserved_for_live": 1, "max_files": 100, "max_bytes": 10**9}
-    return plan(candidates, now=NOW, **(limits | changes))
+def batches_of(candidates: list[Candidate], *, free_slots: int = 8, **changes: Any) -> list[Batch]:
+    """Args:
+    free_slots: Of each share."""
+    limits: dict[str, Any] = {"slots": dict.fromkeys(Share, free_slots), "max_files": 100, "max_bytes": 10**9}
+    return plan(candidates, **({"now": NOW} | limits | changes))
 
 
 def members(batches: list[Batch]) -> list[tuple[str, ...]]:
@@ -76,8 +85,7 @@ def test_every_batch_keeps_the_rules(candidates: list[Candidate], slots: int, fi
     by_id = {candidate.job_id: candidate for candidate in candidates}
     planned = [job_id for batch in batches for job_id in batch.job_ids]
     assert len(planned) == len(set(planned)), "a job in two batches"
-    assert len(batches) <= slots
-    assert sum(batch.lane is Lane.BACKFILL for batch in batches) <= max(0, slots - 1)
+    assert all(times <= slots for times in Counter(batch.share for batch in batches).values())
     keys = Counter((by_id[job_id].datasource, by_id[job_id].object_key) for job_id in planned)
     assert not [key for key, times in keys.items() if times > 1], "two versions of a key at once"
     for batch in batches:
@@ -108,10 +116,10 @@ def test_with_room_for_all_nothing_is_left_waiting_but_older_versions(candidates
     assert all((c.datasource, c.object_key) in running for c in left)
 
 
-@given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(1, 40), min_size=1), st.integers(1, 12))
+@given(st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(1, FLOOD), min_size=1), st.integers(1, 12))
 @settings(deadline=None)
 def test_organizations_take_turns_within_a_batch(backlog: dict[str, int], cap: int) -> None:
-    # The flood came first, all of it before anybody else's first file.
+    # What came first is of one organization, all of it before anybody else's first file.
     candidates = [
         waiting(f"{name}{n:03d}", organization=name, created_at=NOW - timedelta(seconds=500 - 100 * place))
         for place, (name, count) in enumerate(backlog.items())
@@ -166,8 +174,93 @@ def test_a_job_that_waits_long_overtakes_more_urgent_ones(age: timedelta, first:
     assert members(batches_of(jobs)) == [(name,) for name in order]
 
 
-def test_backfills_leave_a_slot_for_live_files() -> None:
-    history = [waiting(f"h{n}", lane=Lane.BACKFILL, partition_day=DAY - timedelta(days=n)) for n in range(9)]
-    assert len(batches_of(history, free_slots=3)) == 2
-    assert len(batches_of(history, free_slots=1)) == 0
-    assert members(batches_of([*history, waiting("live")], free_slots=1)) == [("live",)]
+def flood(count: int = 500, **changes: Any) -> list[Candidate]:
+    """Files of one organization, an hour old but for its aging: none has risen yet."""
+    values = {"organization": "flooding", "created_at": NOW - timedelta(minutes=9)} | changes
+    return [waiting(f"f{n:04d}", object_key=f"flood {n}", **values) for n in range(count)]
+
+
+class TestShares:
+    """A flood and a backfill have slots of their own: no other file waits for them, and they wait for no other."""
+
+    def test_history_takes_no_slot_of_live_files_and_live_files_none_of_its(self) -> None:
+        history = [waiting(f"h{n}", lane=Lane.BACKFILL, partition_day=DAY - timedelta(days=n)) for n in range(9)]
+        live = [waiting(f"l{n}", partition_day=DAY - timedelta(days=n)) for n in range(9)]
+        assert Counter(batch.share for batch in batches_of([*history, *live], free_slots=2)) == {
+            Share.LIVE: 2,
+            Share.BACKFILL: 2,
+        }
+
+    def test_a_flood_over_several_datasources_delays_nobody_else_s_file_and_is_in_no_batch_with_it(self) -> None:
+        candidates = [
+            *(f for number in range(5) for f in flood(datasource=f"d{number}")),
+            waiting("mine", datasource="d3", organization="other"),
+        ]
+        slots = {Share.LIVE: 1, Share.FLOOD: 2, Share.BACKFILL: 1}
+        batches = batches_of(candidates, slots=slots)
+        assert [batch.job_ids for batch in batches if batch.share is Share.LIVE] == [("mine",)]
+        assert [len(batch.job_ids) for batch in batches if batch.share is Share.FLOOD] == [100, 100]
+
+    def test_two_floods_take_turns(self) -> None:
+        candidates = [*flood(), *flood(organization="second", created_at=NOW - timedelta(minutes=1))]
+        candidates = [waiting(f"{n}", organization=c.organization, created_at=c.created_at, object_key=f"{n}")
+                      for n, c in enumerate(candidates)]  # fmt: skip
+        first, second = batches_of(candidates, free_slots=2)
+        assert {int(first.job_ids[0]) < 500, int(second.job_ids[0]) < 500} == {True, False}
+
+    def test_an_organization_s_urgent_file_is_no_part_of_its_flood_of_low_ones(self) -> None:
+        urgent = waiting("urgent", organization="flooding", priority=Priority.URGENT)
+        first, *others = batches_of([*flood(priority=Priority.LOW), urgent])
+        assert (first.job_ids, first.share) == (("urgent",), Share.LIVE)
+        assert {batch.share for batch in others} == {Share.FLOOD}
+
+
+def test_urgent_overtakes_five_hundred_waiting_low_ones() -> None:
+    low = flood(priority=Priority.LOW, organization="acme")
+    urgent = [waiting(f"u{n}", priority=Priority.URGENT, created_at=NOW) for n in range(3)]
+    first, *others = batches_of([*low, *urgent])
+    assert first.job_ids == ("u0", "u1", "u2")
+    assert sum(len(batch.job_ids) for batch in others) == 500
+
+
+@pytest.mark.parametrize("lane", [Lane.LIVE, Lane.BACKFILL])
+@given(arrivals=st.lists(st.integers(1, 6), min_size=1, max_size=4), slots=st.integers(1, 3))
+@settings(deadline=None, max_examples=25)
+def test_under_urgent_files_that_never_cease_a_low_one_is_taken_in_bounded_time(
+    lane: Lane, arrivals: list[int], slots: int
+) -> None:
+    """Every tick, as many urgent files come as fill all slots, or more: the worst for one that is low."""
+    low = waiting("low", lane=lane, priority=Priority.LOW, created_at=NOW)
+    tick = timedelta(seconds=30)
+    queue, moment, number = [low], NOW, 0
+    bound = 3 * AGING + 2 * tick
+    while moment - NOW <= bound:
+        for _ in range(max(slots, arrivals[number % len(arrivals)])):
+            number += 1
+            # Of one organization each: together they would be a flood, which has slots of its own.
+            queue.append(waiting(f"u{number}", organization=f"o{number}", priority=Priority.URGENT, created_at=moment))
+        taken = {job for b in batches_of(queue, now=moment, free_slots=slots, max_files=1) for job in b.job_ids}
+        if "low" in taken:
+            return
+        queue = [candidate for candidate in queue if candidate.job_id not in taken]
+        moment += tick
+    pytest.fail(f"after {bound} it waits still")
+
+
+class TestDagstersQueue:
+    """What was launched and waits for a run slot: Dagster starts the highest number first, equal ones as they came."""
+
+    def test_live_goes_before_flood_before_backfill_and_urgent_before_low(self) -> None:
+        order = [
+            *((share, priority) for priority in Priority for share in (Share.LIVE, Share.FLOOD)),
+            (Share.BACKFILL, Priority.URGENT),
+        ]
+        numbers = [launch_priority(share=share, priority=priority) for share, priority in order]
+        assert numbers == sorted(set(numbers), reverse=True)
+        assert numbers[-1] == 0, "Dagster's own backfills, which are told none, are 0"
+
+    def test_whatever_waits_rises_to_urgent_in_four_steps_and_no_further(self) -> None:
+        urgent = launch_priority(share=Share.LIVE, priority=Priority.URGENT)
+        assert aged_priority(0, waited=AGING - timedelta(seconds=1)) == 0
+        assert [aged_priority(0, waited=AGING * n) for n in range(6)] == [0, 2, 4, 6, urgent, urgent]
+        assert aged_priority(100, waited=AGING) == 100, "what an operator set higher stays"

@@ -61,7 +61,8 @@ def waiting(facts: Facts, now_: JobNow) -> Answer:
         return needs_a_person(
             "history_lane",
             "Its object is older than its contract's live_from, so it belongs to history and waits for a backfill.",
-            f"In Dagster, open the asset {job.datasource} and materialize the partition {job.partition_day}.",
+            f"Load its day: `ingestion-pipeline backfill --datasource {job.datasource} --from {job.partition_day} "
+            f"--to {job.partition_day}`, or in Dagster the partition of that day on the page of the asset.",
         )
     sensor = sensor_problem(facts.dagster, facts.now)
     if sensor is not None and sensor.cause != "dagster_unknown":
