@@ -207,7 +207,12 @@ CASES: list[tuple[str, Facts, Standing, str]] = [
         PERSON,
         "partition_start",
     ),
-    ("history_lane", waiting(lane=Lane.HISTORY), PERSON, "materialize the partition 2026-03-01"),
+    (
+        "history_lane",
+        waiting(lane=Lane.HISTORY),
+        PERSON,
+        "backfill --datasource sales --from 2026-03-01 --to 2026-03-01",
+    ),
     ("sensor_stopped", waiting(facts={"dagster": replace(SENSOR, sensor="STOPPED")}), PERSON, "no run is launched"),
     ("druid_down", waiting(facts={"druid": DruidNow(problem="No worker.")}), PERSON, "No worker."),
     ("druid_down", waiting(facts={"druid": AWAY}), PERSON, "`ingestion-pipeline status`"),
