@@ -99,7 +99,7 @@ def test_an_object_that_is_not_there(ask: Asker) -> None:
 
 def test_history_waits_for_a_backfill(ask: Asker) -> None:
     name = ask.system.put(key("old.csv", day=1, datasource="archive"), readings(1))
-    assert "materialize the partition 2024-07-01" in ask.until(name, "history_lane")["next_step"]
+    assert "--from 2024-07-01 --to 2024-07-01" in ask.until(name, "history_lane")["next_step"]
 
 
 def test_files_from_their_arrival_to_their_end(ask: Asker) -> None:
