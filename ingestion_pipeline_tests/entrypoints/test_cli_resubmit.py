@@ -21,6 +21,7 @@ from ingestion_pipeline.defs.bucket_sink import BucketSink
 from ingestion_pipeline.domain.job import Cause, Outcome
 from ingestion_pipeline.settings import load_settings
 from ingestion_pipeline.stages.quarantine import workbook
+from ingestion_pipeline.stages.transform import CleanedText
 from ingestion_pipeline.stages.validate import rejects, validate
 from ingestion_pipeline_tests.conftest import LedgerDatabase, S3Access
 from ingestion_pipeline_tests.entrypoints.command_line import Call, caller
@@ -77,7 +78,9 @@ def loaded_orders(runs: Runs, text: str = ORDERS) -> str:
     settings = load_settings()
     contract = load_contracts(settings.contracts_dir).contracts["orders"]
     with ExitStack() as stack:
-        sink = BucketSink(ObjectStore.from_settings(settings), f"{runs.organization}/orders/{job_id}/e1", stack)
+        base = f"{runs.organization}/orders/{job_id}/e1"
+        cleaned = CleanedText(contract, job_id=job_id, organization=runs.organization)
+        sink = BucketSink(ObjectStore.from_settings(settings), base, stack, text=cleaned)
         report = validate([text.encode()], contract=contract, name="orders.csv", sink=sink)
     found: dict[str, Any] = report.as_dict()
     counts = {name: found.pop(name) for name in ("rows_accepted", "rows_rejected")}
