@@ -111,7 +111,7 @@ def test_files_from_their_arrival_to_their_end(ask: Asker) -> None:
         older = versions["job_id"]
         files.put_newer_version()
         files.launch()
-        queued = ask.until(files.versions, "run_queued", saying="4 of 4 run slots are taken")
+        queued = ask.until(files.versions, "run_queued", saying="5 of 5 run slots are taken")
         assert queued["run_url"].startswith(f"{system.settings.dagster_url}/runs/")
         assert queued["job_id"] != older
         assert ask.why(older)["cause"] == "superseded"
@@ -156,6 +156,7 @@ class Files:
     rejects: str = key("held-rejects.csv", day=2)
     cut: str = key("held-cut.csv.gz", day=3)
     twice: str = key("held-twice.csv", day=4)
+    other: str = key("held-other.csv", day=5)
     versions: str = key("versions.csv", day=6)
     task: str = key("task.csv", day=1, datasource="explained_task")
 
@@ -166,8 +167,9 @@ class Files:
         self.system.put(self.rejects, readings(ROWS, day="2024-07-02", bad=ROWS - 1))
         self.system.put(self.cut, gzip.compress(readings(ROWS).encode())[:-20])
         self.system.put(self.twice, readings(ROWS, day="2024-07-04"))
+        self.system.put(self.other, readings(ROWS, day="2024-07-05"))
         self.system.put(self.versions, readings(ROWS, day="2024-07-06"))
-        for name in (self.short, self.rejects, self.cut, self.twice, self.versions):
+        for name in (self.short, self.rejects, self.cut, self.twice, self.other, self.versions):
             self.system.until(f"a job of {name}", lambda name=name: self.system.jobs_of(name))
 
     def put_newer_version(self) -> None:
