@@ -42,9 +42,9 @@ def replayed(system: System, name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def held(system: System) -> Iterator[list[str]]:
-    """Five files of five days: the runs of four read and wait, the fifth one waits for a slot."""
+    """Six files of six days: the runs of five read and wait, the sixth one waits for a slot."""
     system.faults.begin("hold_reading")
-    keys = [put(system, day, f"held-{day}") for day in range(1, 6)]
+    keys = [put(system, day, f"held-{day}") for day in range(1, 7)]
     yield keys
     system.faults.end("hold_reading")
     for name in keys:
@@ -60,9 +60,9 @@ def test_a_waiting_run_and_one_that_reads_its_file_end_at_once_and_their_files_c
         states = {name: system.run(run_id).status for name, run_id in runs.items()}
         working = [name for name in held if states[name] == "STARTED" and system.jobs_of(name)[0]["step"]]
         queued = [name for name in held if states[name] == "QUEUED"]
-        return (working, queued) if len(working) == 4 and len(queued) == 1 else None
+        return (working, queued) if len(working) == 5 and len(queued) == 1 else None
 
-    working, (queued,) = system.until("four working runs and a queued one", sorted_by_state)
+    working, (queued,) = system.until("five working runs and a queued one", sorted_by_state)
 
     assert system.cancel(runs[working[0]]) < SECONDS
     assert system.cancel(runs[queued]) < SECONDS
