@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from ingestion_pipeline.domain.job import Cause
+from ingestion_pipeline.embedded.druid import WORKER_CAPACITY
 from ingestion_pipeline_tests.guarantees.system import System, now, readings
 
 pytestmark = pytest.mark.stack
@@ -81,7 +82,7 @@ def test_a_waiting_run_and_one_that_reads_its_file_end_at_once_and_their_files_c
 
 def test_a_run_whose_druid_task_waits_ends_at_once_and_the_task_with_it(system: System) -> None:
     overlord = system.settings.druid_overlord_url
-    for number in range(3):
+    for number in range(WORKER_CAPACITY):
         # A worker goes on with a task of this type when it is shut down: its slot is taken for so long.
         noop = {"type": "noop", "id": f"noop-{number}-{uuid4().hex[:8]}", "runTime": 40_000}
         assert requests.post(f"{overlord}/druid/indexer/v1/task", json=noop, timeout=10).ok
