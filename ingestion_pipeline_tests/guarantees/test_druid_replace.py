@@ -10,6 +10,7 @@ import pytest
 
 from ingestion_pipeline.adapters.druid import Druid
 from ingestion_pipeline.domain.druid import TaskState
+from ingestion_pipeline.embedded.druid import WORKER_CAPACITY
 from ingestion_pipeline.embedded.stack import Stack
 from ingestion_pipeline.errors import CorrectionRefused
 from ingestion_pipeline.stages.submit import rewritten_dimensions
@@ -365,7 +366,7 @@ def test_running_compactions_are_listed_until_they_end(new_table: NewTable) -> N
     table, other = new_table(), new_table()
     table.append(rows_of("a", 2000), rows_of("b", 2000))
     assert table.client.running_compactions(table.datasource) == set()
-    for number in range(3):  # every worker slot, so that the compaction cannot be over before it is looked for
+    for number in range(WORKER_CAPACITY):  # every slot, so that the compaction cannot be over before it is looked for
         table.client.submit({"type": "noop", "id": f"noop-{number}-{uuid4().hex[:8]}", "runTime": 5000})
     spec = table.compact_spec()
     assert table.client.submit(spec) == "accepted"
