@@ -3,7 +3,7 @@
 Each size comes clean and with errors planted in one row of a hundred, so that the rule of uniqueness and the
 quarantine are at work; the last file has one line of 200 MB in its middle, and has to end in a clear outcome. Every
 file is read in a process of its own; its peak is the sum of the VmHWM of that process and its children. Uniqueness
-keeps 16 bytes a row, in a temporary file; in memory are the last million rows' and a filter, at most 64 MB.
+keeps 16 bytes a row, in a temporary file; in memory are the last million rows' and a filter, at most 32 MB.
 
 How to run (only the S3 server is started; five gigabytes take a quarter of an hour, and three times that on disk)::
 
@@ -23,7 +23,7 @@ from benchmarks.validation_files import write_contract, write_years
 
 KEY = "benchmarks/flights.csv"
 TARGET_BYTES = 500_000_000
-# From the smallest file to the largest it may differ by this much: the filter of uniqueness grows to 64 MB.
+# From the smallest file to the largest it may differ by this much: the filter of uniqueness grows to 32 MB.
 FLAT_BYTES = 120_000_000
 LONG_LINE_BYTES = 200_000_000
 

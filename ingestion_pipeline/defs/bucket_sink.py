@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ingestion_pipeline.stages.transform import CleanedText
 
-_PARQUET_BYTES = 8 * 1024 * 1024
+_PARQUET_BYTES = 4 * 1024 * 1024
 """Of rejected rows that are held until they become an object: of plain text, a quarter of it as Parquet or less."""
 
 

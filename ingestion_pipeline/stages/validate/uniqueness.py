@@ -5,7 +5,7 @@ What belongs here: finding second occurrences. What does not: what a row's key i
 A key is kept as its 64-bit hash beside its line: 16 bytes a row, on disk but for the last million. Two different keys
 with one hash would reject a good row: in a file of ten million rows the chance of that is one in 370,000 (n² / 2⁶⁵).
 Hashes lie in sorted runs in a temporary file; a Bloom filter answers nearly every look-up without them. In memory are
-the filter (2 bytes a row, at most 64 MB: then it answers less often) and the keys that make no full run yet.
+the filter (2 bytes a row, at most 32 MB: then it answers less often) and the keys that make no full run yet.
 
 Numpy is imported here at the top: import this module where a contract has such a rule.
 """
@@ -26,7 +26,7 @@ Lines = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _RUN_KEYS = 1_000_000
-_FEWEST_WORDS, _MOST_WORDS = 1 << 20, 1 << 23
+_FEWEST_WORDS, _MOST_WORDS = 1 << 20, 1 << 22
 _KEYS_PER_WORD = 4
 _AT_ONCE = 100_000
 
