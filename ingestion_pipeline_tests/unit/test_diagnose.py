@@ -32,7 +32,7 @@ from ingestion_pipeline.domain.druid import RunnerState, TaskState, TaskStatus
 from ingestion_pipeline.domain.job import AttemptKind, AttemptState, Cause, Job, Lane, Outcome, Priority, Status
 from ingestion_pipeline.domain.routing import NoRoute, NoRouteReason, Route
 from ingestion_pipeline.domain.upload import StoredObject
-from ingestion_pipeline.errors import IngestionError
+from ingestion_pipeline.errors import DagsterUnavailable, IngestionError
 from ingestion_pipeline.stages.diagnose import Standing, commands_in, diagnose, evidence, sensor
 from ingestion_pipeline.stages.diagnose.ended import FAILURE_STEPS
 from ingestion_pipeline.stages.diagnose.unentered import NO_ROUTE_STEPS
@@ -418,7 +418,9 @@ def test_every_transient_error_is_a_cause_of_a_wait() -> None:
 
 
 def all_errors(root: type[IngestionError] = IngestionError) -> Iterator[type[IngestionError]]:
-    yield root
+    """Those that a job can meet: only commands ask Dagster."""
+    if root is not DagsterUnavailable:
+        yield root
     for child in root.__subclasses__():
         yield from all_errors(child)
 
