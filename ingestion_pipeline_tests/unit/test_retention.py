@@ -16,7 +16,7 @@ from ingestion_pipeline.stages import retention
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 AGES = Ages(cleaned=timedelta(days=7), quarantine=timedelta(days=90))
 JOB = "12345678-1234-4123-8123-123456789abc"
-CLEANED = f"cleaned/acme/flights/{JOB}/e1/part-00000.arrow"
+CLEANED = f"cleaned/acme/flights/{JOB}/e1/rows.csv.zst"
 REJECTED = f"quarantine/acme/flights/{JOB}/e2/rejected.csv"
 ENDED = JobFacts(finished_at=NOW - timedelta(days=200), quarantine_key=REJECTED)
 

@@ -29,7 +29,7 @@ def test_nothing_that_something_needs_goes_and_everything_else_does(site: Site, 
             live = what in ("waiting", "working", "attempted")
             (needed if live else spent).add(cleaned)
             (needed if live or (what == "rejects" and epoch == 1) else young).add(quarantine)
-    orphan = site.put("cleaned", str(uuid4()), 1, "part-00000.arrow")
+    orphan = site.put("cleaned", str(uuid4()), 1, "rows.csv.zst")
     foreign = f"cleaned/someone/{site.world.name}/{uuid4()}/e1/rows"
     for key in (foreign, "dagster/storage/x"):
         site.bucket.put(key, b"x")
