@@ -73,7 +73,7 @@ def _rejected_rows(bucket: ObjectStore, base: str) -> Iterator["_RejectedRows"]:
 
 
 class _RejectedRows:
-    """Rejected rows twice: `….csv` as one stream, `…-00000.parquet` and so on whenever enough rows are held."""
+    """Rejected rows twice, whenever enough are held: in `….csv`, one stream, and in `…-00000.parquet` and so on."""
 
     def __init__(self, bucket: ObjectStore, base: str, csv: BinaryIO) -> None:
         self._bucket, self._base, self._csv = bucket, base, csv
@@ -92,17 +92,6 @@ class _RejectedRows:
         )
 
     def add(self, frame: "pl.DataFrame") -> None:
-        from ingestion_pipeline.stages.quarantine.formulas import NEUTRALISED, neutralised
-
-        shown = neutralised(frame)
-        buffer = BytesIO()
-        shown.write_csv(buffer, include_header=self._entries == 0)
-        self._csv.write(buffer.getbuffer())
-        self._entries += frame.height
-        self._neutralised += shown.filter(shown[NEUTRALISED] != "").height
-        self._hold(frame)
-
-    def _hold(self, frame: "pl.DataFrame") -> None:
         # Written out, because a frame of a few rows of a chunk keeps the memory of the whole chunk.
         buffer = BytesIO()
         frame.write_ipc(buffer)
@@ -112,12 +101,20 @@ class _RejectedRows:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held as the next Parquet object."""
+        """Write what is held to the CSV, and as the next Parquet object."""
         if not self._held:
             return
         import polars as pl
 
+        from ingestion_pipeline.stages.quarantine.formulas import NEUTRALISED, neutralised
+
         frame = pl.concat([pl.read_ipc(data) for data in self._held])
+        shown = neutralised(frame)
+        buffer = BytesIO()
+        shown.write_csv(buffer, include_header=self._entries == 0)
+        self._csv.write(buffer.getbuffer())
+        self._entries += frame.height
+        self._neutralised += shown.filter(shown[NEUTRALISED] != "").height
         buffer = BytesIO()
         frame.write_parquet(buffer)
         self._held, self._held_bytes = [], 0

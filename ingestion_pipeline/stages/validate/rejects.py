@@ -72,19 +72,31 @@ def _broken(chunk: RowChunk, violation: Violation, rows: pl.Series) -> pl.DataFr
     """The entries of those of some rows that break one rule."""
     at = rows.filter(violation.rows.gather(rows))
     reasons = None if violation.reasons is None else violation.reasons.gather(at)
-    return pl.DataFrame({"place": at.cast(pl.UInt64), "line": chunk.lines.gather(at)}).with_columns(
-        column=pl.lit(", ".join(violation.columns)),
-        rule=pl.lit(violation.name),
-        value=_values(chunk.cells, at, violation.columns),
-        reason=pl.lit(violation.reason) if reasons is None else reasons,
+    return pl.DataFrame(
+        {
+            "place": at.cast(pl.UInt64),
+            "line": chunk.lines.gather(at),
+            "column": _repeated(", ".join(violation.columns), len(at)),
+            "rule": _repeated(violation.name, len(at)),
+            "value": _values(chunk.cells, at, violation.columns),
+            "reason": _repeated(violation.reason, len(at)) if reasons is None else reasons,
+        }
     )
+
+
+def _repeated(text: str, height: int) -> pl.Series:
+    return pl.Series([text], dtype=pl.String).new_from_index(0, height)
 
 
 def _values(cells: pl.DataFrame, at: pl.Series, columns: Sequence[str]) -> pl.Series:
     """Some rows' cells as the file has them; `a=1, b=2` where a rule looks at several columns."""
     known = [name for name in columns if name in cells.columns]
-    shown = cells.select(known)[at] if known else pl.DataFrame()
     if len(columns) == 1:
-        return shown[known[0]].cast(pl.String) if known else pl.repeat(None, len(at), dtype=pl.String, eager=True)
+        return (
+            cells[known[0]].gather(at).cast(pl.String)
+            if known
+            else pl.repeat(None, len(at), dtype=pl.String, eager=True)
+        )
+    shown = cells.select(known)[at] if known else pl.DataFrame()
     texts = [pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String).fill_null("")) for name in known]
     return shown.select(pl.concat_str(texts, separator=", ")).to_series()
