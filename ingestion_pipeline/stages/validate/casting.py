@@ -47,16 +47,36 @@ def cast_cells(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series |
     typed = _first_try(cells, column, dtype)
     if typed.null_count() == cells.null_count():
         return typed, None
-    # The other ways take long, and are for the cells that the first could not read.
-    lost = typed.is_null() & cells.is_not_null()
-    # Spaces around a value, and "" (in a typed column it can only mean null), are forgiven.
-    trimmed = cells.filter(lost).str.strip_chars()
-    trimmed = trimmed.set(trimmed == "", None)
-    found = pl.select(pl.coalesce(*_all_tries(trimmed, column, dtype))).to_series()
-    place = pl.select(pl.when(lost).then(lost.cum_sum() - 1)).to_series()
-    typed = pl.select(pl.coalesce(typed, found.gather(place))).to_series().alias(cells.name)
-    wrong = (found.is_null() & trimmed.is_not_null()).gather(place).fill_null(False)
-    return typed, wrong if wrong.any() else None
+    # The other ways take long, and are for the cells that the first could not read: often few of many.
+    lost = _lost(cells, typed)
+    trimmed = lost["text"]
+    found = _any_try(trimmed, column, dtype)
+    typed = typed.scatter(lost["at"], found)
+    wrong = found.is_null() & trimmed.is_not_null()
+    if not wrong.any():
+        return typed, None
+    nowhere = pl.Series([False]).new_from_index(0, len(cells))
+    return typed, nowhere.scatter(lost["at"].filter(wrong), True)
+
+
+def _lost(cells: pl.Series, typed: pl.Series) -> pl.DataFrame:
+    """Where cells became null: their places and texts, without the spaces around them.
+
+    "", which in a typed column can only mean null, is null.
+    """
+    both = pl.DataFrame([cells.alias("cell"), typed.alias("typed")]).lazy().with_row_index("at")
+    text = pl.col("cell").str.strip_chars()
+    lost = both.filter(pl.col("typed").is_null() & pl.col("cell").is_not_null())
+    return lost.select("at", text=pl.when(text != "").then(text)).collect()
+
+
+def _any_try(cells: pl.Series, column: Column, dtype: pl.DataType) -> pl.Series:
+    """Typed in the first way that fits each cell."""
+    tries = _all_tries(cells, column, dtype)
+    found = next(tries)
+    while found.null_count() > cells.null_count() and (typed := next(tries, None)) is not None:
+        found = found.zip_with(found.is_not_null(), typed)
+    return found
 
 
 def _first_try(cells: pl.Series, column: Column, dtype: pl.DataType) -> pl.Series:
