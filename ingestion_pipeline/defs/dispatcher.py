@@ -26,7 +26,6 @@ from ingestion_pipeline.stages.dispatch import (
     RunState,
     aged_priority,
     judge_claim,
-    launch_priority,
     plan,
     run_state,
 )
@@ -74,7 +73,7 @@ class Launch:
             "ingestion/job": self.batch.job_ids[0],
             "ingestion/lane": self.batch.lane.value,
             SHARE_TAG: self.batch.share.value,
-            PRIORITY_TAG: str(launch_priority(share=self.batch.share, priority=self.batch.priority)),
+            PRIORITY_TAG: str(self.batch.launch_priority),
         }
 
 

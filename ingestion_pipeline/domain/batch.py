@@ -62,6 +62,9 @@ class Batch:
     """One run to launch: one datasource, one partition day, one priority; organizations may be mixed.
 
     Files of an organization that floods the queue have batches of their own, so that nobody's file waits for theirs.
+
+    Attributes:
+        launch_priority: In Dagster's queue; the highest number goes first.
     """
 
     datasource: str
@@ -70,3 +73,4 @@ class Batch:
     lane: Lane
     share: Share
     job_ids: tuple[str, ...]
+    launch_priority: int

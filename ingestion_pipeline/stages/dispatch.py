@@ -99,6 +99,9 @@ def plan(
             lane=batch.first.lane,
             share=batch.share,
             job_ids=tuple(batch.job_ids),
+            launch_priority=launch_priority(
+                share=batch.share, priority=batch.first.priority, waited=now - batch.first.created_at
+            ),
         )
         for batch in batches
     ]
@@ -124,14 +127,15 @@ def _in_order(candidates: Sequence[Candidate], now: datetime) -> list[Candidate]
     return [entry[-1] for entry in sorted(ordered, key=lambda entry: entry[:-1])]
 
 
-def launch_priority(*, share: Share, priority: Priority) -> int:
+def launch_priority(*, share: Share, priority: Priority, waited: timedelta = timedelta(0)) -> int:
     """What Dagster's queue is told: it starts the highest number first, and runs that are told nothing as 0.
 
-    Live files before backfills, urgent before low, and of the same priority a flood's after the others'.
+    Live files before backfills, urgent before low, and of the same priority a flood's after the others'. What a live
+    file has waited in the ledger counts there too; of a backfill's, that would be the age of history.
     """
     if share is Share.BACKFILL:
         return 0
-    return 2 * (len(Priority) - priority) - (share is Share.FLOOD)
+    return aged_priority(2 * (len(Priority) - priority) - (share is Share.FLOOD), waited=waited)
 
 
 def aged_priority(launched_with: int, *, waited: timedelta) -> int:

@@ -259,6 +259,19 @@ class TestDagstersQueue:
         assert numbers == sorted(set(numbers), reverse=True)
         assert numbers[-1] == 0, "Dagster's own backfills, which are told none, are 0"
 
+    def test_what_a_live_file_waited_in_the_ledger_counts_there_and_the_age_of_history_does_not(self) -> None:
+        long_ago = NOW - 4 * AGING
+        low, urgent, old, history = batches_of(
+            [
+                waiting("low", priority=Priority.LOW, datasource="low"),
+                waiting("urgent", priority=Priority.URGENT, datasource="urgent"),
+                waiting("old", priority=Priority.LOW, datasource="old", created_at=long_ago),
+                waiting("history", lane=Lane.BACKFILL, datasource="history", created_at=long_ago),
+            ]
+        )
+        by_name = {batch.datasource: batch.launch_priority for batch in (low, urgent, old, history)}
+        assert by_name["history"] < by_name["low"] < by_name["urgent"] == by_name["old"]
+
     def test_whatever_waits_rises_to_urgent_in_four_steps_and_no_further(self) -> None:
         urgent = launch_priority(share=Share.LIVE, priority=Priority.URGENT)
         assert aged_priority(0, waited=AGING - timedelta(seconds=1)) == 0

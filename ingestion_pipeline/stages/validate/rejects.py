@@ -74,9 +74,7 @@ class RejectedRows:
         cells = [cell.alias(f"cell {i}") for i, cell in enumerate(chunk.cells.get_columns())]
         broken = [v.rows.alias(f"rule {n}") for n, v in zip(numbers, violations, strict=True)]
         reasons = [
-            v.reasons.alias(f"reason {n}")
-            for n, v in zip(numbers, violations, strict=True)
-            if v.reasons is not None
+            v.reasons.alias(f"reason {n}") for n, v in zip(numbers, violations, strict=True) if v.reasons is not None
         ]
         part = pl.DataFrame([chunk.lines.alias("line"), *broken, *reasons, *cells])[rows]
         part = part.with_columns(chunk.original(rows).alias("row"))
