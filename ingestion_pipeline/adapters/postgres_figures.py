@@ -37,6 +37,11 @@ class FiguresOfLedger:
                 last_hour=_ended(connection, since=moment - timedelta(hours=1)),
                 last_day=_ended(connection, since=moment - timedelta(days=1)),
                 unmatched=_counted(connection, "unmatched_objects"),
+                parked=_counted(
+                    connection,
+                    "callback_deliveries d JOIN callback_endpoints e USING (endpoint_id) "
+                    "WHERE d.state = 'parked' AND e.state = 'enabled'",
+                ),
                 arrivals=_by_name(connection, "SELECT kind AS name, count(*) AS value FROM arrival_events "
                                               "WHERE ended_at IS NULL GROUP BY kind"),
                 dependencies={

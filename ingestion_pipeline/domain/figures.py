@@ -51,6 +51,7 @@ class Figures:
         moment: Of the look.
         history: Older files that wait for a backfill; `COUNTED` + 1 means more.
         in_work: Files that a run has, or is to have; `runs` is how many runs those are.
+        parked: Callbacks that were given up until somebody sends them again; `COUNTED` + 1 means more.
         arrivals: Periods that are late, missing, smaller_than_usual.
         dependencies: Outside systems that dispatch waits for: what is wrong, and since when.
         disabled: Datasources whose contract is broken, and how.
@@ -64,6 +65,7 @@ class Figures:
     last_hour: Ended = Ended()
     last_day: Ended = Ended()
     unmatched: int = 0
+    parked: int = 0
     arrivals: Mapping[str, int] = field(default_factory=dict)
     dependencies: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
     disabled: Mapping[str, str] = field(default_factory=dict)
@@ -94,6 +96,7 @@ class Figures:
             **_numbers_of("hour", self.last_hour),
             **_numbers_of("day", self.last_day),
             "unmatched_objects": self.unmatched,
+            "parked_callbacks": self.parked,
             "periods_late": self.arrivals.get("late", 0),
             "periods_missing": self.arrivals.get("missing", 0),
             "periods_smaller_than_usual": self.arrivals.get("smaller_than_usual", 0),
@@ -120,6 +123,11 @@ class Figures:
             told.append(f"Expected files: {counts}. `ingestion-pipeline arrivals` shows which.")
         if self.unmatched:
             told.append(f"{_counted(self.unmatched, 'object')} without a contract or an organization.")
+        if self.parked:
+            told.append(
+                f"{_counted(self.parked, 'callback')} parked: `ingestion-pipeline callbacks list` shows whose, "
+                "`callbacks redeliver` sends them."
+            )
         return told
 
     def _age(self, since: datetime) -> int:

@@ -25,4 +25,5 @@ def test_history_live_files_and_a_flood_are_all_loaded_exactly_once(system: Syst
         bench.close()
     assert seen["exact"], "every day green, every day's rows exact"
     assert seen["nothing_again"], "the same backfill again loads nothing and says so"
+    assert seen["floods_loaded"], "every file of the flood is loaded"
     assert seen["resumed"], "stopped in the middle and started again"

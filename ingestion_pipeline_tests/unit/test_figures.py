@@ -38,6 +38,7 @@ def test_each_thing_to_look_at_is_one_sentence() -> None:
         moment=NOON,
         last_hour=Ended(files=4, failed=1),
         unmatched=COUNTED + 1,
+        parked=2,
         arrivals={"late": 2, "missing": 1},
         dependencies={"druid": ("No connection.", NOON)},
         disabled={"orders": "orders.yaml:3: no."},
@@ -48,5 +49,6 @@ def test_each_thing_to_look_at_is_one_sentence() -> None:
         "1 file failed within the last hour: `ingestion-pipeline jobs --status failed`.",
         "Expected files: 2 late, 1 missing. `ingestion-pipeline arrivals` shows which.",
         "More than 1,000 objects without a contract or an organization.",
+        "2 callbacks parked: `ingestion-pipeline callbacks list` shows whose, `callbacks redeliver` sends them.",
     ]
     assert figures.numbers["failed_fraction_last_hour"] == 0.25
