@@ -321,8 +321,10 @@ class Play:
             if len(self.seconds["flood"]) == self.live:
                 break
             say(f"Flood {number + 1} of {self.flood:,} files of another organization.")
-            names = [f"crowd {number} {n}" for n in range(self.flood)]
-            self.put_all([(f"uploads/{CROWD}/{LIVE}/{today()}/{n}/{n}.csv", readings(FIRST_DAY, n)) for n in names])
+            names = [f"{number}-{n}" for n in range(self.flood)]
+            self.put_all(
+                [(f"uploads/{CROWD}/{LIVE}/{today()}/{n}/{n}.csv", readings(FIRST_DAY, f"crowd {n}")) for n in names]
+            )
             self.series("flood", still=lambda: not self._ended(LIVE))
             wait_until(lambda: self._ended(LIVE), seconds=PATIENCE_SECONDS, what="the end of the flood", every=1)
         row = self.bench.row(
