@@ -5,12 +5,10 @@ What belongs here: the thread and its end. What does not: what the items are.
 
 import threading
 from collections.abc import Iterable, Iterator
-from queue import Full, Queue
+from queue import Queue
 from typing import TypeVar
 
 T = TypeVar("T")
-
-_POLL_SECONDS = 0.1
 
 
 class _End:
@@ -20,35 +18,28 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], *, depth: int = 1) -> Iterator[T]:
-    """The same items in the same order, up to `depth` of them made in advance.
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items in the same order, one of them made, or in the making, while the present one is worked on.
 
     Worth a thread where making an item waits for the network or runs in C (hashing, unpacking, parsing).
     An error of the iterator is raised here, in its place. When the consumer stops early the thread ends
     after the item it is making, and closes the iterator.
     """
-    queue: Queue[T | _End] = Queue(depth)
+    queue: Queue[T | _End] = Queue()
+    # A further item would be made while one waits in the queue; its memory is worth more than what that gains.
+    wanted = threading.Semaphore(0)
     stopped = threading.Event()
-
-    def put(item: T | _End) -> bool:
-        while not stopped.is_set():
-            try:
-                queue.put(item, timeout=_POLL_SECONDS)
-            except Full:
-                continue
-            return True
-        return False
 
     def make() -> None:
         iterator = iter(items)
         try:
-            for item in iterator:
-                if not put(item):
-                    break
+            while not stopped.is_set():
+                queue.put(next(iterator))
+                wanted.acquire()
+        except StopIteration:
+            queue.put(_End(None))
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer
-            put(_End(error))
-        else:
-            put(_End(None))
+            queue.put(_End(error))
         finally:
             close = getattr(iterator, "close", None)
             if close is not None:
@@ -63,6 +54,8 @@ def ahead(items: Iterable[T], *, depth: int = 1) -> Iterator[T]:
                 if item.error is not None:
                     raise item.error
                 return
+            wanted.release()
             yield item
     finally:
         stopped.set()
+        wanted.release()

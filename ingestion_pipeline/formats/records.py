@@ -3,13 +3,14 @@
 What belongs here: cutting text, which is pure. What does not: streams, headers, types, looking at samples (`samples`).
 
 A block of lines takes one of two ways. If nothing in it is quoted and the delimiters add up, every line is
-a record and nothing has to be looked at. Otherwise one regular expression tells the lines that are whole
-records; only the others are read character by character: those that begin a cell with a line break in it,
+a record and nothing has to be looked at. Otherwise it is told at once which lines are whole records
+(`line_shapes`); only the others are read character by character: those that begin a cell with a line break in it,
 those with a quote in the wrong place, those with too few or too many cells. What is wrong costs one record;
 its neighbours are not touched.
 """
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -17,6 +18,7 @@ from typing import Literal
 import polars as pl
 
 from ingestion_pipeline.formats.base import MalformedRecord
+from ingestion_pipeline.formats.line_shapes import lines_of
 
 # A line's end, or the text's (a lone CR before it is what is left of a line's end).
 _LINE_END = re.compile(r"\r?(?:\n|\Z)")
@@ -24,9 +26,6 @@ _LINE_END = re.compile(r"\r?(?:\n|\Z)")
 MAX_RECORD_CHARACTERS = 1024 * 1024
 # Text without line ends must not become a list of millions of cells.
 MAX_CELLS = 10_000
-# The regular expression of a whole record grows with its cells, and a compiled one may not be of any size:
-# in wider files every line with a quote in it is read character by character.
-_MAX_EXPRESSION_CELLS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,42 +203,29 @@ def split_block(text: str, dialect: Dialect, width: int, *, final: bool) -> Bloc
         text: Ends with a line feed, unless `final`.
         final: Nothing comes after it, so a quote that is still open will not be closed.
     """
-    lines = pl.Series([text]).str.split("\n").explode(empty_as_null=True)
-    if text.endswith("\n"):
-        lines = lines.head(len(lines) - 1)
-    if not dialect.is_simple:
-        suspicious = pl.repeat(True, len(lines), eager=True)
-    elif width <= _MAX_EXPRESSION_CELLS:
-        suspicious = ~lines.str.contains(_whole_record(dialect, width)) | (lines.str.strip_chars("\r") == "")
-    else:
-        suspicious = lines.str.count_matches(dialect.delimiter, literal=True) != width - 1
-        if dialect.quote is not None:
-            suspicious |= lines.str.contains(dialect.quote, literal=True)
-    lengths = lines.str.len_bytes() if text.isascii() else lines.str.len_chars()
-    starts = (lengths.cast(pl.Int64) + 1).cum_sum().shift(1, fill_value=0).to_list()
-    return _Walk(text, dialect, width, suspicious, starts, final).run()
+    return _Walk(text, dialect, width, *lines_of(text, dialect, width), final).run()
 
 
 @dataclass(slots=True)
 class _Walk:
-    """The careful way through a block: from one suspicious line to the next."""
+    """The careful way through a block: from one odd line to the next."""
 
     text: str
     dialect: Dialect
     width: int
-    suspicious: pl.Series
+    odd: list[int]
     starts: list[int]
     final: bool
 
     def run(self) -> Block:
-        begins = (~self.suspicious).to_list()  # whether a good record begins on the line
+        begins = [True] * len(self.starts)  # whether a good record begins on the line
         pieces: list[str] = []
         malformed: list[MalformedRecord] = []
         line_counts: dict[int, int] = {}
         blank_lines: list[int] = []
         copied = 0
         stop = len(begins)
-        for line in self.suspicious.arg_true().to_list():
+        for line in self.odd:
             if line < copied:
                 continue  # inside a cell that was read already
             pieces.append(self._slice(copied, line))
@@ -277,7 +263,7 @@ class _Walk:
         return self.text[self._start(first) : self._start(after)] if after > first else ""
 
     def _judge(self, line: int) -> tuple[Literal["blank", "malformed", "record"], int, str] | None:
-        """What begins on a suspicious line: its kind, its number of lines, and a reason or its text.
+        """What begins on an odd line: its kind, its number of lines, and a reason or its text.
 
         None: a record that goes on after the end of the text.
         """
@@ -308,7 +294,8 @@ class _Walk:
     def _is_record(self, line: int) -> bool:
         """Whether the line alone is a whole record."""
         if self.dialect.is_simple:
-            return not self.suspicious[line]
+            at = bisect_left(self.odd, line)
+            return at == len(self.odd) or self.odd[at] != line
         parsed = parse_record(self._slice(line, line + 1), 0, self.dialect)
         return isinstance(parsed, Record) and parsed.line_count == 1 and len(parsed.cells) == self.width
 
@@ -332,17 +319,6 @@ def _quoted(record: Record, dialect: Dialect) -> str:
         for cell, was_quoted in zip(record.cells, record.quoted, strict=True)
     ]
     return dialect.delimiter.join(cells) + "\n"
-
-
-@lru_cache(maxsize=64)
-def _whole_record(dialect: Dialect, width: int) -> str:
-    """A regular expression (Rust's syntax) for a line that is a whole record of `width` cells."""
-    delimiter = re.escape(dialect.delimiter)
-    cell = f"[^{delimiter}]*"
-    if dialect.quote is not None:
-        quote = re.escape(dialect.quote)
-        cell = f"(?:{quote}(?:[^{quote}]|{quote}{quote})*{quote}|[^{delimiter}{quote}]*)"
-    return f"^{cell}(?:{delimiter}{cell}){{{width - 1}}}\r?$"
 
 
 @lru_cache(maxsize=64)

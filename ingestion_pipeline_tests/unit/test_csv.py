@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.errors import UnreadableFile
-from ingestion_pipeline.formats import delimited, open_rows
+from ingestion_pipeline.formats import delimited, line_shapes, open_rows
 from ingestion_pipeline.formats import text as text_module
 from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.records import Dialect, split_block
@@ -139,6 +139,23 @@ def test_an_open_quote_that_is_never_closed_costs_one_line():
     rows, malformed, _, _ = read(("at,b,c\n" + "\n".join(lines)).encode(), chunk_bytes=50)
     assert malformed == [(2, '1,"open,3')]
     assert [row[1] for row in rows] == [str(n) for n in range(2, 60)]
+
+
+@given(
+    data=st.text(alphabet=st.sampled_from('aaaa,,,"\n\r'), min_size=1, max_size=200),
+    width=st.integers(2, 4),
+    quote=st.sampled_from([None, '"']),
+)
+def test_odd_lines_are_the_same_by_counting_and_by_matching(data, width, quote):
+    dialect = Dialect(",", quote)
+    counted = line_shapes.counted(data, dialect, width)
+    assert counted is None or counted == line_shapes.matched(data, dialect, width)
+
+
+def test_few_lines_with_quotes_are_told_by_counting():
+    data = "a,b\n" * 20 + '"a","b"\n' + "a,b\n" * 20 + '"a,b\n'
+    assert line_shapes.counted(data, Dialect(",", '"'), 2) == line_shapes.matched(data, Dialect(",", '"'), 2)
+    assert line_shapes.counted(data, Dialect(",", '"'), 2).odd == [41]
 
 
 @given(data=st.text(alphabet=st.sampled_from('a,"\n\r'), max_size=60), width=st.integers(1, 4))
