@@ -55,7 +55,7 @@ def validate(
     name: str,
     sink: ValidationSink,
     progress: Callable[[ValidationProgress], None] = lambda _: None,
-    chunk_bytes: int = 3 << 19,
+    chunk_bytes: int = 2 << 20,
 ) -> ValidationReport:
     """Check every row of a file.
 

@@ -12,7 +12,7 @@ Numpy is imported here at the top: import this module where a contract has such 
 
 import mmap
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, Any, Self
@@ -121,9 +121,7 @@ class UniqueKeys:
             for known, _ in self._known():
                 self._filter.add(known)
         if self._fresh_count >= self._run_keys:
-            merged = np.concatenate([part for part, _ in self._fresh])
-            order = np.argsort(merged)
-            self._runs.append(merged[order], np.concatenate([part for _, part in self._fresh])[order])
+            self._runs.append(self._fresh)
             self._fresh, self._fresh_count = [], 0
 
 
@@ -183,16 +181,25 @@ class _Runs:
     def __len__(self) -> int:
         return len(self._places)
 
-    def append(self, hashes: Hashes, lines: Lines) -> None:
+    def append(self, parts: Sequence[tuple[Hashes, Lines]]) -> None:
+        """Write all of them as one run. Of what that takes in memory, as little as possible is there at once."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="ingestion-unique-")  # noqa: SIM115 - `close` closes it
         # A mapping begins at a multiple of the granularity.
         start = -(-self._file.tell() // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         self._file.seek(start)
-        self._file.write(hashes.data)
-        self._file.write(lines.data)
+        hashes = np.concatenate([part for part, _ in parts])
+        order = np.argsort(hashes)
+        self._write(hashes, order)
+        del hashes
+        self._write(np.concatenate([part for _, part in parts]), order)
         self._file.flush()
-        self._places.append((start, len(hashes)))
+        self._places.append((start, len(order)))
+
+    def _write(self, numbers: Hashes | Lines, order: NDArray[np.intp]) -> None:
+        assert self._file is not None
+        for at in range(0, len(order), _AT_ONCE):
+            self._file.write(numbers[order[at : at + _AT_ONCE]].data)
 
     @contextmanager
     def opened(self, number: int) -> Iterator[tuple[Hashes, Lines]]:
