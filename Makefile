@@ -37,8 +37,15 @@ up: $(READY) ## Start PostgreSQL, S3, Druid and Dagster on this machine
 down: $(READY) ## Stop them; the data stays
 	@$(BIN)/ingestion-pipeline down
 
+# The unit tests compute while the others wait for servers; what they say follows at the end.
 test: $(READY) browser ## Run the tests; they start the real stack once by themselves
-	@$(BIN)/pytest --ignore=ingestion_pipeline_tests/guarantees
+	@said=$$(mktemp); status=0; \
+	nice $(BIN)/pytest ingestion_pipeline_tests/unit > "$$said" 2>&1 & unit=$$!; \
+	trap 'kill $$unit 2>/dev/null || true; rm -f "$$said"' EXIT; \
+	$(BIN)/pytest --ignore=ingestion_pipeline_tests/guarantees --ignore=ingestion_pipeline_tests/unit || status=1; \
+	wait $$unit || status=1; \
+	printf '\nThe unit tests:\n'; cat "$$said"; \
+	exit $$status
 
 .PHONY: test-long
 test-long: $(READY) ## Run the unit tests with many more examples and larger files (half an hour)
@@ -88,8 +95,8 @@ fuzz: $(READY) ## Damage files of every format at random, read them, check what 
 
 .PHONY: bench bench-short
 # Each benchmark prints what it is compared with; one promise that does not hold fails the target, after all have run.
-bench: $(READY) ## Measure validation, memory, latency, detection, batching, fairness (hours; bench-short: a quarter of one)
-	@status=0; for name in validation memory latency detection batching fairness; do \
+bench: $(READY) ## Measure validation, memory, latency, detection, batching, fairness, priority (hours; bench-short: a quarter of one)
+	@status=0; for name in validation memory latency detection batching fairness priority; do \
 		echo "== $$name"; $(BIN)/python -m benchmarks.$$name || status=1; \
 	done; exit $$status
 

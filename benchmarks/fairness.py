@@ -83,7 +83,7 @@ class Play:
     """What is put, how much of it, and what was seen of it.
 
     Attributes:
-        days: Of history that is loaded in the browser; as many more follow that are stopped in the middle.
+        days: Of history that is loaded in the browser; a third as many follow that are stopped in the middle.
         live: Files of each of the three series.
         flood: Files of the other organization.
     """
@@ -247,12 +247,13 @@ class Play:
 
     def stopped_and_started_again(self) -> bool:
         """Further history: a backfill stopped when a part of it is loaded, then started again by the same words."""
-        wanted = self.put_history(first=self.days, files=self.files, days=self.days)
-        words = self.range_words(self.days, self.days)
+        files, days = max(self.files // 3, min(self.files, 24)), max(self.days // 3, min(self.days, 6))
+        wanted = self.put_history(first=self.days, files=files, days=days)
+        words = self.range_words(self.days, days)
         _, said = self.cli(*words, "--no-wait", "--json")
         backfill_id = json.loads(said[said.index("{") :].splitlines()[0])["backfill_id"]
         wait_until(
-            lambda: self._loaded(backfill_id) >= self.files // 3,
+            lambda: self._loaded(backfill_id) >= files // 3,
             seconds=PATIENCE_SECONDS,
             what="a third of it",
             every=1,
@@ -262,7 +263,7 @@ class Play:
         self.bench.wait_for_quiet(PATIENCE_SECONDS)
         loaded, waiting = self._loaded(backfill_id), self._waiting()
         time.sleep(3 * TICK_SECONDS)
-        still = self._loaded(backfill_id) == loaded and self._waiting() == waiting == self.files - loaded
+        still = self._loaded(backfill_id) == loaded and self._waiting() == waiting == files - loaded
         more = "nothing" if still else "MORE"
         say(f"  after it: {loaded:,} loaded, {waiting:,} wait, and {more} is loaded by itself.")
         code_again, said = self.cli(*words)
