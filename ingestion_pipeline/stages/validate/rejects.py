@@ -1,14 +1,12 @@
 """Rejected rows as the sink gets them: an entry per broken rule with the value; the first has the row's text.
 
 What belongs here: the shape of what is told. What does not: deciding what is rejected (`rules`).
+
+Entries of all rules are made at once: for each rule by itself the calls into Polars took a third of the validation of a
+file with one bad row in a hundred, and minutes for rows that break thousands of rules.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from graphlib import TopologicalSorter
-from io import BytesIO
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence, Set
 
 import polars as pl
 
@@ -17,134 +15,82 @@ from ingestion_pipeline.stages.validate.report import REJECTED_SCHEMA
 from ingestion_pipeline.stages.validate.rules import Violation, any_of
 
 MAX_ENTRIES = 25_000
-HELD_ROWS = 2_000
-_HELD_BYTES = 1024 * 1024
 # `place` tells rows of one line apart (a JSON array may be one line); malformed records come after every row of theirs.
-_ENTRY_SCHEMA = {"place": pl.UInt64(), **{name: kind for name, kind in REJECTED_SCHEMA.items() if name != "row"}}
+_ENTRY_SCHEMA = {"place": pl.Int64(), **REJECTED_SCHEMA}
 _AFTER_ROWS = 1 << 32
 
 
-class _Rule(NamedTuple):
-    """A rule that rows broke; `number` tells rules apart that say the same."""
+def rejected_rows(chunk: RowChunk, violations: Sequence[Violation]) -> Iterator[pl.DataFrame]:
+    """Everything that is wrong in a chunk, by line; of `REJECTED_SCHEMA`.
 
-    name: str
-    columns: tuple[str, ...]
-    reason: str
-    number: int
+    A chunk of wide rows that break a rule in every column has millions of entries: they come in frames of at
+    most `MAX_ENTRIES`, or of one line that breaks more rules.
+    """
+    rejected = any_of(violations)
+    rows = pl.Series(dtype=pl.UInt32) if rejected is None else rejected.arg_true()
+    bad = _BadRows(chunk, violations, rows)
+    malformed_lines = pl.Series([record.line for record in chunk.malformed], dtype=pl.Int64)
+    lines = pl.concat([bad.lines, malformed_lines]).sort()
+    step = max(1, MAX_ENTRIES // max(1, len(violations)))
+    next_row = next_malformed = 0
+    for start in range(0, len(lines), step):
+        last = lines[min(start + step, len(lines)) - 1]
+        first_row, next_row = next_row, bad.lines.search_sorted(last, side="right")
+        first_malformed, next_malformed = next_malformed, malformed_lines.search_sorted(last, side="right")
+        entries = [_malformed(chunk.malformed[first_malformed:next_malformed])]
+        if next_row > first_row:
+            entries.insert(0, bad.entries(first_row, next_row))
+        found = pl.concat(entries).sort("line", "place", maintain_order=True)
+        yield found.select(*REJECTED_SCHEMA)
 
 
-class RejectedRows:
-    """Collects what is wrong, and tells it in file order, as frames of `REJECTED_SCHEMA`.
+class _BadRows:
+    """The rows of a chunk that break rules, by themselves.
 
-    Entries are made for the rows of many chunks at once. It takes some fifty calls into Polars, which for the hundred
-    bad rows of a chunk took a third of the whole validation of a file with one bad row in a hundred.
-
-    Wide rows that break a rule in every column have millions of entries: a frame has at most `MAX_ENTRIES`, or those of
-    one line that breaks more rules.
+    Attributes:
+        lines: Of each.
     """
 
-    def __init__(self, tell: Callable[[pl.DataFrame], None]) -> None:
-        self._tell = tell
-        self._schema = pl.Schema()
-        self._begin()
+    def __init__(self, chunk: RowChunk, violations: Sequence[Violation], rows: pl.Series) -> None:
+        self.lines = chunk.lines.gather(rows)
+        self._chunk, self._rows = chunk, rows
+        self._broken = pl.DataFrame([v.rows.alias(str(number)) for number, v in enumerate(violations)])[rows]
+        known = set(chunk.cells.columns)
+        shown = {v.columns: value for v in violations if (value := _value(v.columns, known)) is not None}
+        places = {columns: place for place, columns in enumerate(shown, start=1)}  # 0: no value
+        names = known.intersection(name for columns in shown for name in columns)
+        cells = chunk.cells.select(names)[rows] if names else pl.DataFrame()
+        self._values = cells.select(value.alias(str(places[columns])) for columns, value in shown.items())
+        # Of each rule, by its number in the frame of what is broken.
+        self._value_of = pl.Series([places.get(v.columns, 0) for v in violations], dtype=pl.Int64)
+        self._columns = pl.Series([", ".join(v.columns) for v in violations], dtype=pl.String)
+        self._names = pl.Series([v.name for v in violations], dtype=pl.String)
+        self._reasons = pl.Series([v.reason for v in violations], dtype=pl.String)
+        self._own_reasons = {n: v.reasons.gather(rows) for n, v in enumerate(violations) if v.reasons is not None}
 
-    def _begin(self) -> None:
-        self._parts: list[bytes] = []
-        self._malformed: list[MalformedRecord] = []
-        self._rules: dict[_Rule, int] = {}
-        self._orders: set[tuple[int, int]] = set()  # pairs of rules of which the first is told first
-        self._rows = self._bytes = 0
-
-    def add(self, chunk: RowChunk, violations: Sequence[Violation]) -> None:
-        """Take over the bad rows of a chunk and its malformed records."""
-        if chunk.cells.schema != self._schema:
-            self.flush()
-            self._schema = chunk.cells.schema
-        self._malformed += chunk.malformed
-        self._rows += len(chunk.malformed)
-        self._bytes += sum(len(record.text) for record in chunk.malformed)
-        rejected = any_of(violations)
-        if rejected is not None and rejected.any():
-            self._add_rows(chunk, violations, rejected.arg_true())
-        if self._rows >= HELD_ROWS or self._bytes >= _HELD_BYTES:
-            self.flush()
-
-    def _add_rows(self, chunk: RowChunk, violations: Sequence[Violation], rows: pl.Series) -> None:
-        numbers = self._numbers(violations)
-        cells = [cell.alias(f"cell {i}") for i, cell in enumerate(chunk.cells.get_columns())]
-        broken = [v.rows.alias(f"rule {n}") for n, v in zip(numbers, violations, strict=True)]
-        reasons = [
-            v.reasons.alias(f"reason {n}") for n, v in zip(numbers, violations, strict=True) if v.reasons is not None
-        ]
-        part = pl.DataFrame([chunk.lines.alias("line"), *broken, *reasons, *cells])[rows]
-        part = part.with_columns(chunk.original(rows).alias("row"))
-        # Written out, because a frame of a few rows of a chunk keeps the memory of the whole chunk.
-        buffer = BytesIO()
-        part.write_ipc(buffer)
-        self._parts.append(buffer.getvalue())
-        self._bytes += buffer.tell()
-        self._rows += part.height
-
-    def _numbers(self, violations: Sequence[Violation]) -> list[int]:
-        alike: Counter[tuple[str, tuple[str, ...], str]] = Counter()
-        numbers = []
-        for violation in violations:
-            key = violation.name, violation.columns, violation.reason
-            numbers.append(self._rules.setdefault(_Rule(*key, alike[key]), len(self._rules)))
-            alike[key] += 1
-        self._orders.update(pairwise(numbers))
-        return numbers
-
-    def flush(self) -> None:
-        """Tell what is held."""
-        if self._rows:
-            for entries in self._entries():
-                self._tell(entries)
-        self._begin()
-
-    def _entries(self) -> Iterator[pl.DataFrame]:
-        # A chunk in which nothing breaks a rule has no column for it.
-        held = pl.concat([pl.read_ipc(part) for part in self._parts] or [_nothing(self._schema)], how="diagonal")
-        places = pl.Series(range(held.height), dtype=pl.UInt64)
-        held = held.with_columns(places.alias("place"))
-        # Each chunk had its rules in the contract's order, and all of them together are in one such order.
-        order = TopologicalSorter({number: set() for number in self._rules.values()})
-        for first, second in self._orders:
-            order.add(second, first)
-        rules = dict(zip(self._rules.values(), self._rules, strict=True))
-        ordered = [(number, rules[number]) for number in order.static_order()]
-        malformed_lines = pl.Series([record.line for record in self._malformed], dtype=pl.Int64)
-        lines = pl.concat([held["line"], malformed_lines]).sort()
-        step = max(1, MAX_ENTRIES // max(1, len(rules)))
-        next_row = next_malformed = 0
-        for start in range(0, len(lines), step):
-            last = lines[min(start + step, len(lines)) - 1]
-            first_row, next_row = next_row, held["line"].search_sorted(last, side="right")
-            first_malformed, next_malformed = next_malformed, malformed_lines.search_sorted(last, side="right")
-            rows, malformed = held[first_row:next_row], self._malformed[first_malformed:next_malformed]
-            yield _entries(rows, ordered, self._schema.names(), malformed)
-
-
-def _nothing(cells: pl.Schema) -> pl.DataFrame:
-    schema = {"line": pl.Int64, "row": pl.String} | {f"cell {i}": kind for i, kind in enumerate(cells.dtypes())}
-    return pl.DataFrame(schema=schema)
-
-
-def _entries(
-    rows: pl.DataFrame, rules: Sequence[tuple[int, _Rule]], names: Sequence[str], malformed: Sequence[MalformedRecord]
-) -> pl.DataFrame:
-    """What is wrong with some rows and malformed records; the text of each is told once, at its first entry."""
-    broken = [_broken(rows, number, rule, names) for number, rule in rules]
-    entries = pl.concat([_malformed(malformed), *broken]).sort("line", "place", maintain_order=True)
-    whole = rows.select("line", "place", "row")
-    cut = pl.DataFrame(
-        [(record.line, _AFTER_ROWS + number, record.text) for number, record in enumerate(malformed)],
-        schema=whole.schema,
-        orient="row",
-    )
-    texts = pl.concat([whole, cut]).sort("line", "place")["row"]
-    first = entries["place"].is_first_distinct()
-    return entries.with_columns(row=pl.when(first).then(texts.gather(first.cum_sum() - 1))).select(*REJECTED_SCHEMA)
+    def entries(self, start: int, stop: int) -> pl.DataFrame:
+        """Of some of them, rule by rule; the text of each row is told once, at its first entry."""
+        height = stop - start
+        # Rule after rule in one series: where it is true, rule and row follow from the place.
+        broken = pl.concat(self._broken[start:stop].get_columns()).arg_true().cast(pl.Int64)
+        rule, row = broken // height, broken % height
+        nothing = pl.Series([None], dtype=pl.String).new_from_index(0, height)
+        values = pl.concat([nothing, *self._values[start:stop].get_columns()])
+        reasons = self._reasons.gather(rule)
+        for number, own in self._own_reasons.items():
+            reasons = reasons.zip_with(rule != number, own[start:stop].gather(row))
+        found = pl.DataFrame(
+            {
+                "place": row + start,
+                "line": self.lines[start:stop].gather(row),
+                "column": self._columns.gather(rule),
+                "rule": self._names.gather(rule),
+                "value": values.gather(self._value_of.gather(rule) * height + row),
+                "reason": reasons,
+            }
+        )
+        texts = self._chunk.original(self._rows[start:stop]).gather(row)
+        return found.with_columns(row=pl.when(pl.col("place").is_first_distinct()).then(texts))
 
 
 def _malformed(malformed: Sequence[MalformedRecord]) -> pl.DataFrame:
@@ -156,31 +102,18 @@ def _malformed(malformed: Sequence[MalformedRecord]) -> pl.DataFrame:
             "rule": ["row_shape"] * len(malformed),
             "value": [None] * len(malformed),
             "reason": [record.reason for record in malformed],
+            "row": [record.text for record in malformed],
         },
         schema=_ENTRY_SCHEMA,
     )
 
 
-def _broken(rows: pl.DataFrame, number: int, rule: _Rule, names: Sequence[str]) -> pl.DataFrame:
-    """The entries of those of some rows that break one rule."""
-    rows = rows.filter(pl.col(f"rule {number}"))
-    reason = f"reason {number}"
-    return rows.select(
-        "place",
-        "line",
-        column=pl.lit(", ".join(rule.columns)),
-        rule=pl.lit(rule.name),
-        value=_value(rule.columns, names),
-        reason=pl.col(reason) if reason in rows.columns else pl.lit(rule.reason),
-    )
-
-
-def _value(columns: Sequence[str], names: Sequence[str]) -> pl.Expr:
-    """Cells as the file has them; `a=1, b=2` where a rule looks at several columns."""
-    known = {name: pl.col(f"cell {names.index(name)}").cast(pl.String) for name in columns if name in names}
-    if not known:
-        return pl.lit(None, dtype=pl.String)
+def _value(columns: Sequence[str], known: Set[str]) -> pl.Expr | None:
+    """Cells as the file has them; `a=1, b=2` where a rule looks at several columns. None: the file has none of them."""
+    cells = {name: pl.col(name).cast(pl.String) for name in columns if name in known}
+    if not cells:
+        return None
     if len(columns) == 1:
-        return known[columns[0]]
-    texts = [pl.format("{}={}", pl.lit(name), cell.fill_null("")) for name, cell in known.items()]
+        return cells[columns[0]]
+    texts = [pl.format("{}={}", pl.lit(name), cell.fill_null("")) for name, cell in cells.items()]
     return pl.concat_str(texts, separator=", ")

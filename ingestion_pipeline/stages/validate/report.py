@@ -24,7 +24,7 @@ REJECTED_SCHEMA: dict[str, pl.DataType] = {
 
 
 class ValidationSink(Protocol):
-    """Where rows go while the file is read, from one thread; good rows in file order, and so the others, but later."""
+    """Where rows go while the file is read; both methods are called in file order, from one thread."""
 
     def accepted(self, frame: pl.DataFrame) -> None:
         """Good rows in the contract's types and order of columns."""

@@ -23,7 +23,7 @@ from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
 from ingestion_pipeline.stages.validate.contract_module import ContractModule
 from ingestion_pipeline.stages.validate.derived import with_derived, without_filtered
-from ingestion_pipeline.stages.validate.rejects import RejectedRows
+from ingestion_pipeline.stages.validate.rejects import rejected_rows
 from ingestion_pipeline.stages.validate.report import (
     MAX_FIRST_ERRORS,
     PREVIEW_ROWS,
@@ -92,7 +92,6 @@ class _Validation:
         self._rule_counts: Counter[tuple[str, str]] = Counter()
         self._time_chunks: set[datetime] = set()
         self._facts: FormatFacts | None = None
-        self._rejects = RejectedRows(self._reject)
         self.report = ValidationReport()
         self._use(contract)
 
@@ -109,9 +108,7 @@ class _Validation:
         started = time.monotonic()
         try:
             self._read(chunk_bytes)
-            self._rejects.flush()
         except UnreadableFile as error:
-            self._rejects.flush()
             self._drain()
             error.message = f"'{self._name}': {error.message}"
             error.details.setdefault("content_hash", self.report.content_hash)
@@ -174,8 +171,8 @@ class _Validation:
         self.report.rows_read += read_rows
         self.report.rows_filtered += read_rows - typed.height - len(chunk.malformed)
         self.report.rows_rejected += bad
-        if bad:
-            self._rejects.add(chunk, violations)
+        for entries in rejected_rows(chunk, violations) if bad else ():
+            self._reject(entries)
         if self._module is not None and accepted.height:
             height = accepted.height
             accepted = self._module.transformed(accepted, self._rules)
