@@ -8,6 +8,9 @@ SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+TESTS := ingestion_pipeline_tests
+# Of the guarantees, those that use a stack of their own or none.
+APART := $(addprefix $(TESTS)/guarantees/,test_demo.py test_callbacks.py test_retry_promises.py test_suite_parts.py)
 READY := .venv/.ready
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock"
@@ -37,23 +40,28 @@ up: $(READY) ## Start PostgreSQL, S3, Druid and Dagster on this machine
 down: $(READY) ## Stop them; the data stays
 	@$(BIN)/ingestion-pipeline down
 
-# The unit tests compute while the others wait for servers; what they say follows at the end.
-test: $(READY) browser ## Run the tests; they start the real stack once by themselves
+# Two sessions of tests beside each other, because most of them wait for servers: what the other says follows at the end.
+# A job of its own, so that it takes an interrupt as if it had the terminal, and stops what it started.
+define beside
 	@said=$$(mktemp); status=0; \
-	nice $(BIN)/pytest ingestion_pipeline_tests/unit > "$$said" 2>&1 & unit=$$!; \
-	trap 'kill $$unit 2>/dev/null || true; rm -f "$$said"' EXIT; \
-	$(BIN)/pytest --ignore=ingestion_pipeline_tests/guarantees --ignore=ingestion_pipeline_tests/unit || status=1; \
-	wait $$unit || status=1; \
-	printf '\nThe unit tests:\n'; cat "$$said"; \
+	set -m; nice $(BIN)/pytest $(1) > "$$said" 2>&1 & other=$$!; set +m; \
+	trap 'kill -INT $$other 2>/dev/null && wait $$other; rm -f "$$said"' EXIT; \
+	$(BIN)/pytest $(2) || status=1; \
+	wait $$other || status=1; \
+	printf '\nBeside them, %s:\n' "$(1)"; cat "$$said"; \
 	exit $$status
+endef
+
+test: $(READY) browser ## Run the tests; they start the real stack once by themselves
+	$(call beside,$(TESTS)/unit,--ignore=$(TESTS)/guarantees --ignore=$(TESTS)/unit)
 
 .PHONY: test-long
 test-long: $(READY) ## Run the unit tests with many more examples and larger files (half an hour)
 	@LONG=1 $(BIN)/pytest ingestion_pipeline_tests/unit
 
 .PHONY: test-guarantees
-test-guarantees: $(READY) ## Run the tests that kill, race, correct and undo, on a stack of their own
-	@$(BIN)/pytest ingestion_pipeline_tests/guarantees
+test-guarantees: $(READY) ## Run the tests that kill, race, correct and undo
+	$(call beside,$(APART),$(TESTS)/guarantees $(APART:%=--ignore=%))
 
 lint: $(READY) ## Linter, formatter, types, import contracts, models against migrations
 	@$(BIN)/ruff check .
