@@ -9,8 +9,9 @@ SHELL := /bin/bash
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS := ingestion_pipeline_tests
-# Of the guarantees, those that use a stack of their own or none.
-APART := $(addprefix $(TESTS)/guarantees/,test_demo.py test_callbacks.py test_retry_promises.py test_suite_parts.py)
+# Of the guarantees, those that need no server of the others, or are not about kills.
+APART := $(addprefix $(TESTS)/guarantees/,test_demo.py test_callbacks.py test_retry_promises.py test_suite_parts.py \
+	test_added_columns.py test_fairness.py test_reconciliation.py)
 READY := .venv/.ready
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock"
