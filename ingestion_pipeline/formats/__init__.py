@@ -122,7 +122,9 @@ def _told(text: Iterable[bytes], decoded: Decoded, facts: FormatFacts) -> Iterat
             )
         yield piece
     if decoded.zeros:
-        facts.warnings.append(f"{decoded.zeros} zero bytes were left out.")
+        facts.warnings.append(
+            "A zero byte was left out." if decoded.zeros == 1 else f"{decoded.zeros:,} zero bytes were left out."
+        )
 
 
 __all__ = ["FormatFacts", "RowReader", "open_rows"]
