@@ -58,7 +58,7 @@ test: $(READY) browser ## Run the tests; they start the real stack once by thems
 
 .PHONY: test-long
 test-long: $(READY) ## Run the unit tests with many more examples and larger files (half an hour)
-	@LONG=1 $(BIN)/pytest ingestion_pipeline_tests/unit
+	@LONG=1 $(BIN)/pytest $(TESTS)/unit
 
 .PHONY: test-guarantees
 test-guarantees: $(READY) ## Run the tests that kill, race, correct and undo

@@ -1,11 +1,11 @@
 """Batching: many small files at once, with batch caps of 1, 10 and 100 files a run.
 
 A run costs seconds of CPU whatever it carries, so its cap decides how many small files a minute go through. For each
-cap, in one run of this script: the daemon is stopped, the files (500 rows of real flights each) are put into the
-bucket, the code server is started anew with that cap (`INGESTION_BATCH_MAX_FILES`), then the daemon; time runs from
-the daemon's start, which is part of every cap's time alike, to the moment when the ledger has the last file completed.
-The time without the daemon's start, from the first claim on, is told too. Every file's rows are counted by the broker,
-apart from the pipeline's own proof. The promise: cap 100 is at least 20 times as fast as cap 1.
+cap, in one run of this script: the daemon is stopped, the code server is started anew with that cap
+(`INGESTION_BATCH_MAX_FILES`), the files (500 rows of real flights each) are put into the bucket, the daemon is started.
+Time runs from its start, which is part of every cap's time alike, to the moment when the ledger has the last file
+completed. The time without the daemon's start, from the first claim on, is told too. Every file's rows are counted by
+the broker, apart from the pipeline's own proof. The promise: cap 100 is at least 20 times as fast as cap 1.
 
 The largest cap goes first, so that there is something to see early; each cap appends to the segments of those before.
 
@@ -25,7 +25,6 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.common import DATASOURCE, Bench, month_files, run, running_stack, say, table, today
-from ingestion_pipeline.embedded.stack import Stack
 
 TARGET_RATIO = 20
 ROWS = 500
@@ -48,16 +47,13 @@ def small_files(directory: Path, count: int) -> Iterator[bytes]:
 def one_cap(bench: Bench, files: Sequence[bytes], cap: int, *, patience_seconds: float) -> dict[str, Any]:
     """Put the files while nothing looks, then start the daemon and wait until the last is completed."""
     bench.wait_for_quiet()
-    bench.stack.stop("dagster-daemon")
-    bench.stack.stop("code-server")
+    bench.start_code_server(files_per_run=cap)
     mark, day = f"cap{cap}-{uuid4().hex[:8]}", today()
     keys = [bench.key(day, f"rows-{number:04d}.csv", mark) for number in range(len(files))]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(bench.bucket.put, keys, files))
-    stack = Stack(bench.stack.root, use_free_ports=True, extra_environment={"INGESTION_BATCH_MAX_FILES": str(cap)})
-    stack.up(only=["code-server"])
     began = time.time()
-    stack.up(only=["dagster-daemon"])
+    bench.stack.up(only=["dagster-daemon"])
     ended = _wait(bench, keys, f"cap {cap}", began, patience_seconds)
     jobs = bench.rows(
         "SELECT job_id::text AS job_id, status, rows_queryable, claimed_at, finished_at, run_id FROM ingestion_jobs "

@@ -128,6 +128,18 @@ class Bench:
         """Until no run is left: the next measurement shares the machine with nothing of the last one."""
         wait_until(lambda: self.live_runs() == 0, seconds=seconds, every=0.3, what="the runs to end")
 
+    def start_code_server(self, *, files_per_run: int) -> None:
+        """Anew, with another cap of files a run, and no daemon: what is put now waits until that is started."""
+        self.stack.stop("dagster-daemon")
+        self.stack.stop("code-server")
+        stack = Stack(
+            self.stack.root,
+            use_free_ports=True,
+            extra_environment={"INGESTION_BATCH_MAX_FILES": str(files_per_run)},
+            contracts_dir=self.settings.contracts_dir,
+        )
+        stack.up(only=["code-server"])
+
     def key(self, day: date, name: str, *parts: str) -> str:
         """A key of the built-in uploads prefix; `parts` make it distinct."""
         return "/".join(["uploads", ORGANIZATION, DATASOURCE, day.isoformat(), *parts, name])
