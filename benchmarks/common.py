@@ -110,7 +110,10 @@ class Bench:
     def graphql(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Data of an answer of Dagster's webserver."""
         answer = self.http.post(
-            f"{self.settings.dagster_url}/graphql", json={"query": query, "variables": variables or {}}, timeout=30
+            f"{self.settings.dagster_url}/graphql",
+            json={"query": query, "variables": variables or {}},
+            headers={"Connection": "close"},  # uvicorn closes idle ones after five seconds, perhaps at this moment
+            timeout=30,
         )
         answer.raise_for_status()
         body: dict[str, Any] = answer.json()
