@@ -46,8 +46,8 @@ class DagsterBackfills:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._session = requests.Session()
-        # Dagster's webserver (uvicorn) closes a connection that was idle for five seconds: a question that is sent at that
-        # moment gets a reset, and a launch whose answer is lost cannot be asked again.
+        # Dagster's webserver (uvicorn) closes a connection that was idle for five seconds: a question that is sent at
+        # that moment gets a reset, and a launch whose answer is lost cannot be asked again.
         self._session.headers["Connection"] = "close"
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from ingestion_pipeline.cli.connections import Connections
 from ingestion_pipeline.cli.follow import EXIT_FAILED, hindrances
 from ingestion_pipeline.cli.output import counted
 from ingestion_pipeline.domain.backfill import Backfill, BackfillFiles, BackfillStatus
+from ingestion_pipeline.errors import DagsterUnavailable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,10 +102,11 @@ def _watch(
         TimeElapsedColumn(),
     )
     said, said_at, noticed_at = "", 0.0, time.monotonic()
+    found: Backfill | None = None
     with Progress(*columns, console=page, transient=True, disable=not page.is_terminal) as bars:
         bar = bars.add_task("", total=None)
         while True:
-            found, done = dagster.get(backfill_id), systems.ledger.backfills.files(backfill_id)
+            found, done = _asked(dagster, backfill_id, found), systems.ledger.backfills.files(backfill_id)
             ended = found.days_done + found.days_failed
             text = _files_told(done, files)
             bars.update(bar, total=found.days, completed=ended, description=text)
@@ -121,6 +123,16 @@ def _watch(
                 for sentence in hindrances(systems):
                     page.print(sentence, style="yellow", markup=False, soft_wrap=True)
             time.sleep(POLL_SECONDS)
+
+
+def _asked(dagster: "DagsterBackfills", backfill_id: str, before: Backfill | None) -> Backfill:
+    """The backfill now; as it was while the webserver is away: the daemon works on, and `hindrances` tells of it."""
+    try:
+        return dagster.get(backfill_id)
+    except DagsterUnavailable:
+        if before is None:
+            raise
+        return before
 
 
 def _files_told(done: BackfillFiles, files: int | None) -> str:

@@ -12,19 +12,21 @@ from typing import Any
 
 
 @contextmanager
-def answering(status: int, body: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Answers every POST with `body` as JSON.
+def answering(status: int, body: Any, *later: tuple[int, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Answers every POST with `body` as JSON; those after the first with `later`, the last of them for ever.
 
     Yields:
         The base URL, and the bodies of the requests that came.
     """
     asked: list[dict[str, Any]] = []
+    answers = [(status, body), *later]
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            content = json.dumps(body).encode()
-            self.send_response(status)
+            now, text = answers[min(len(asked), len(answers)) - 1]
+            content = json.dumps(text).encode()
+            self.send_response(now)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from ingestion_pipeline.adapters.postgres import Ledger
 from ingestion_pipeline.domain.job import Lane
 from ingestion_pipeline.domain.upload import StoredObject, Upload
 from ingestion_pipeline_tests.conftest import LedgerDatabase
+from ingestion_pipeline_tests.entrypoints.answering_server import answering
 from ingestion_pipeline_tests.entrypoints.command_line import Call, caller
 from ingestion_pipeline_tests.entrypoints.runs import Runs
 
@@ -102,6 +104,38 @@ def test_without_dagster_nothing_is_started_and_the_address_is_named(call: Call,
     assert answer.code == 1
     assert "Dagster's webserver at http://127.0.0.1:1 does not answer" in answer.err
     assert "ingestion-pipeline up" in answer.err
+
+
+def test_a_webserver_that_is_away_for_a_moment_does_not_end_the_following(
+    call: Call, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestion_pipeline.cli.backfill_follow.POLL_SECONDS", 0.01)
+    at_work, canceled = told_of(runs, "CANCELING"), told_of(runs, "CANCELED")
+    cancel = {"data": {"cancelPartitionBackfill": {"__typename": "CancelBackfillSuccess"}}}
+    later = [(200, cancel), (200, at_work), (503, {}), (503, {}), (200, canceled)]
+    with answering(200, told_of(runs, "REQUESTED"), *later) as (url, asked):
+        monkeypatch.setenv("INGESTION_DAGSTER_URL", url)
+        answer = call("backfill", "stop", "bf-1")
+    assert (answer.code, answer.err) == (0, "")
+    assert "Stopped: 0 files loaded" in answer.out
+    assert len(asked) == 7, "the last question is the state after the stop"
+
+
+def told_of(runs: Runs, status: str) -> dict[str, Any]:
+    """What Dagster says of one backfill of ten days."""
+    backfill = {
+        "__typename": "PartitionBackfill",
+        "id": "bf-1",
+        "status": status,
+        "timestamp": 1714780800.0,
+        "endTimestamp": None,
+        "isAssetBackfill": True,
+        "numPartitions": 10,
+        "assetSelection": [{"path": [runs.datasource]}],
+        "error": None,
+        "assetBackfillData": None,
+    }
+    return {"data": {"partitionBackfillOrError": backfill}}
 
 
 @pytest.mark.parametrize(

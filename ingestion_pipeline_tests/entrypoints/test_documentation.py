@@ -8,9 +8,11 @@ stand-in: the session's stack is everybody's, so that new contracts are handed t
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,22 +82,27 @@ class Clone:
     def run(self, script: str) -> None:
         """Run lines in bash, stopping at the first that fails."""
         bin_directory = str(Path(sys.executable).parent)
-        done = subprocess.run(
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("INGESTION_", "DAGSTER_"))},
+            "PATH": f"{bin_directory}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": "160",
+        }
+        with subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.directory,
-            env={
-                **{
-                    name: value for name, value in os.environ.items() if not name.startswith(("INGESTION_", "DAGSTER_"))
-                },
-                "PATH": f"{bin_directory}{os.pathsep}{os.environ['PATH']}",
-                "COLUMNS": "160",
-            },
-            capture_output=True,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{script}\n-- exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+            start_new_session=True,
+        ) as shell:
+            try:
+                said, _ = shell.communicate(timeout=SECONDS)
+            finally:
+                # What it started in the background, too: a receiver that is left would take another run's callbacks.
+                with suppress(ProcessLookupError):
+                    os.killpg(shell.pid, signal.SIGKILL)
+        assert shell.returncode == 0, f"{script}\n-- exit code {shell.returncode}\n{said}"
 
     def take_contracts(self) -> None:
         """What `down` and `up --contracts-dir contracts` do, on the session's stack."""
