@@ -1,38 +1,37 @@
 """Where the table of a delimited text begins: its preamble and the rows of its header.
 
-What belongs here: judging the first records. What does not: telling the dialect (`dialects`), the rows (`delimited`).
-
-A header differs from the rows below it: over a column of numbers or dates stands a text, or years and days that go on
-evenly from column to column. Where all columns are texts, a header is a row of different, non-empty, short names that
-do not come again below.
+What belongs here: judging where the first records belong. What does not: which of a table's are names (`header`),
+telling the dialect (`dialects`), the rows (`delimited`).
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 
 from ingestion_pipeline.formats.dialects import is_value
+from ingestion_pipeline.formats.header import (
+    MAX_HEADER_ROWS,
+    alike,
+    looks_like_header,
+    looks_of,
+    rows_of_names,
+    valued_columns,
+)
 from ingestion_pipeline.formats.records import Broken, Dialect, Record, parse_record
 from ingestion_pipeline.formats.samples import first_records
 
 _ROWS = 200
-_MAX_HEADER_ROWS = 5
 _MAX_PREAMBLE_ROWS = 100
 # Rows of the table's width before a gap and a header: more of them are a table of their own.
 _MAX_FITTING_PREAMBLE_ROWS = 10
-_NAME_CHARACTERS = 100
 # A table before a wider one has so many lines; with fewer, it is what stands above that one.
 _LEAST_TABLE_ROWS, _LEAST_ROWS_OF_PAIRS = 4, 10
 _OTHER_DELIMITERS = ",;\t| "
-_VALUE = "value"
-_SMALL, _CAPITALS, _DIGITS = re.compile("[^\\W\\d_A-Z]+"), re.compile("[A-Z]+"), re.compile(r"\d+")
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 # A line drawn under names, as Markdown and consoles have it.
 _RULE = re.compile(r"[\s:+|]*[-=_]{2,}[\s:+|=_-]*")
-_YEAR = re.compile(r"1[5-9]\d\d|2[01]\d\d")
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}(?:[-/.]\d{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +127,6 @@ def records_with_starts(sample: str, start: int, dialect: Dialect) -> Iterator[t
         yield start + entry.start, entry.cells
 
 
-def looks_like_header(cells: Sequence[str], valued: Sequence[int]) -> bool:
-    """Whether texts stand over the columns that hold values."""
-    there = [cells[i] for i in valued if i < len(cells) and cells[i].strip()]
-    return bool(there) and not any(is_value(cell) for cell in there)
-
-
-def valued_columns(rows: Sequence[Sequence[str | None]], width: int) -> list[int]:
-    """The columns in which at least four of five filled cells are numbers, dates and the like."""
-    found = []
-    for column in range(width):
-        cells = [cell for row in rows if column < len(row) and (cell := (row[column] or "").strip())]
-        if cells and sum(map(is_value, cells)) >= 0.8 * len(cells):
-            found.append(column)
-    return found
-
-
 def _entries(sample: str, dialect: Dialect, whole: bool) -> Iterator[_Entry]:
     end = 0
     for place in islice(first_records(sample, dialect, whole=whole), _ROWS):
@@ -227,11 +210,11 @@ def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
     """
     first = _first_of_table(entries, width)
     fitting = [entry.cells for entry in entries[first:] if _fits(entry, width)]
-    looks = _looks(fitting[len(fitting) // 2 :], width)
+    looks = looks_of(fitting[len(fitting) // 2 :], width)
     rows = (
         position
         for position, entry in enumerate(entries[:_MAX_PREAMBLE_ROWS])
-        if position >= first and _fits(entry, width) and _alike(entry, looks) > 0.5 * len(looks)
+        if position >= first and _fits(entry, width) and alike(entry.cells, looks) > 0.5
     )
     row = next(rows, None) if looks else None
     if row is None:
@@ -258,8 +241,8 @@ def _behind_comments(entries: Sequence[_Entry], first: int, width: int) -> int:
         return first
     table = entries[behind - 1 :]
     body = [entry.cells for entry in table[2:] if _fits(entry, width)]
-    looks = _looks(body, width)
-    named_below = looks and _alike(table[1], looks) <= 0.25 * len(looks)
+    looks = looks_of(body, width)
+    named_below = looks and alike(table[1].cells, looks) <= 0.25
     return behind if named_below else behind - 1
 
 
@@ -292,92 +275,14 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     again = next((at for at, entry in enumerate(table) if entry.cells != table[0].cells), 1) - 1
     table = [table[0], *others] if others else table
     rows_of_cells = [entry.cells for entry in table[1:] if _fits(entry, width) and (entry.filled > 1 or width < 3)]
-    body = rows_of_cells[_MAX_HEADER_ROWS - 1 :]
+    body = rows_of_cells[MAX_HEADER_ROWS - 1 :]
     if len(body) < 3:
         body = rows_of_cells[-max(1, (len(rows_of_cells) + 1) // 2) :]
-    looks = _looks(body, width)
-    if looks:
-        rows = 0
-        for entry in table[:_MAX_HEADER_ROWS]:
-            if entry.is_broken or (entry.filled < 2 and not any(i in looks for i in _filled(entry))):
-                break
-            if _alike(entry, looks) > 0.25 * len(looks) and not _names_by_steps(entry.cells, body, looks):
-                break
-            rows += 1
-        else:
-            # Five rows over columns of values and no value: texts such as `n/a`, not so many headers.
-            rows = 1
-        rows = min(rows, len(table) - 1)
-    else:
-        rows = 1 if _are_names(table[0].cells, [entry.cells for entry in table[1:]]) else 0
+    if table[0].is_broken:
+        return 0
+    first_part = list(takewhile(lambda entry: not entry.is_broken, table))
+    rows = rows_of_names([entry.cells for entry in first_part], body, width)
     return rows + again if rows else 0
-
-
-def _filled(entry: _Entry) -> list[int]:
-    return [position for position, cell in enumerate(entry.cells) if cell.strip()]
-
-
-def _alike(entry: _Entry, looks: dict[int, str]) -> int:
-    """How many cells look like their column."""
-    return sum(_looks_like(entry.cells[i], looks[i]) for i in _filled(entry) if i in looks)
-
-
-def _names_by_steps(cells: Sequence[str], body: Sequence[Sequence[str]], looks: dict[int, str]) -> bool:
-    """Whether the values among the names are years, days or numbers that go on from column to column; few rows' do."""
-    kind = _steps(cells, looks)
-    return kind is not None and sum(_steps(row, looks) == kind for row in body) <= len(body) / 3
-
-
-def _steps(cells: Sequence[str], looks: dict[int, str]) -> str | None:
-    values = [cell for i, c in enumerate(cells) if looks.get(i) == _VALUE and is_value(cell := c.strip())]
-    if len(values) < 2 or len(set(values)) < len(values):
-        return None
-    if all(map(_YEAR.fullmatch, values)) and values in (sorted(values), sorted(values, reverse=True)):
-        return "years"
-    if all(map(_DATE.fullmatch, values)) and len(set(map(_shape, values))) == 1:
-        return "days"
-    counted = [str(n) for n in range(len(values))], [str(n + 1) for n in range(len(values))]
-    return "numbers" if len(values) > 2 and values in counted and not is_value(cells[0]) else None
-
-
-def _looks(rows: Sequence[Sequence[str]], width: int) -> dict[int, str]:
-    """What four of five filled cells of a column look like: values, or a shape with figures or marks in it.
-
-    Columns of words alone say nothing: a header is words too.
-    """
-    found = dict.fromkeys(valued_columns(rows, width), _VALUE)
-    for column in range(width):
-        shapes = Counter(_shape(row[column]) for row in rows if column < len(row) and row[column].strip())
-        if column in found or not shapes:
-            continue
-        shape, count = shapes.most_common(1)[0]
-        if count >= 0.8 * shapes.total() and not shape.replace(" ", "").isalpha():
-            found[column] = shape
-    return found
-
-
-def _looks_like(cell: str, look: str) -> bool:
-    return is_value(cell) if look == _VALUE else _shape(cell) == look
-
-
-def _shape(cell: str) -> str:
-    """Runs of small letters as `a`, of capitals as `A`, of digits as `9`; all else as it is."""
-    return _DIGITS.sub("9", _CAPITALS.sub("A", _SMALL.sub("a", cell.strip())))
-
-
-def _are_names(cells: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    names = [cell.strip() for cell in cells]
-    filled = [name for name in names if name]
-    if not filled or len(set(filled)) <= 0.5 * len(filled) or len(filled) < 0.5 * len(names):
-        return False
-    if any(is_value(name) or len(name) > _NAME_CHARACTERS for name in filled):
-        return False
-    again = sum(
-        any(column < len(row) and row[column].strip() == name for row in below)
-        for column, name in enumerate(names)
-        if name
-    )
-    return again <= 0.2 * len(filled)
 
 
 def _joined(rows: Sequence[_Entry], width: int) -> list[str]:
