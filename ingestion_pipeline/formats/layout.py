@@ -83,6 +83,7 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
     else:
         entries = _without_empty_rows(_with_mended_first(found, sample, dialect, width, whole), width)
         first = _behind_comments(entries, _behind_a_gap(entries, width), width)
+        first += _behind_a_title(entries[first:], width)
         rows = _header_rows(entries[first:], width)
         if first == rows == 0:
             entries = found
@@ -112,12 +113,18 @@ def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bo
     if not before:
         return width
     narrow, count = before.most_common(1)[0]
-    if count < (_LEAST_TABLE_ROWS if narrow > 2 else _LEAST_ROWS_OF_PAIRS) or count < 0.9 * before.total():
+    if count < 3 or count < 0.9 * before.total():
         return width
     if sum(len(entry.cells) == narrow for entry in entries[begin:]) > 0.1 * len(entries[begin:]):
         return width  # ragged rows
     table = [entry.cells for entry in entries[:begin] if len(entry.cells) == narrow]
-    is_named = all(map(str.strip, table[0])) and looks_like_header(table[0], valued_columns(table[1:], narrow))
+    valued = valued_columns(table[1:], narrow)
+    least = _LEAST_TABLE_ROWS if narrow > 2 else _LEAST_ROWS_OF_PAIRS
+    # Keys have words for values, too: a short table proves itself by the gap behind it, one of pairs by two columns.
+    has_gap = any(entry.after_blank for entry in entries[max(0, begin - 1) : begin + 1])
+    if count < least and not (has_gap and (narrow > 2 or len(valued) == narrow)):
+        return width
+    is_named = all(map(str.strip, table[0])) and looks_like_header(table[0], valued)
     return narrow if is_named else width
 
 
@@ -197,9 +204,28 @@ def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
             names = entry.cells
             if len(names) == 2 and position and not any(is_value(cell) for cell in below[0].cells):
                 continue  # a key and its value
+            if looks_like_header(below[0].cells, _valued_below(entries[position + 2 :], width)):
+                continue  # a title with a comma in it
             if not any(is_value(cell) for cell in names if cell.strip()) or position == 0:
                 return position
+        if _is_short_header(entry, entries[position + 1 :], width):
+            return position
     return 0
+
+
+def _is_short_header(entry: _Entry, below: Sequence[_Entry], width: int) -> bool:
+    """Whether names stand over some columns, and the last ones have none."""
+    names = entry.cells
+    if not max(3, width / 3) <= len(names) < width or entry.is_broken or entry.filled < len(names):
+        return False
+    if not below or not _fits(below[0], width) or below[0].after_blank:
+        return False
+    valued = _valued_below(below, len(names), width)
+    return looks_like_header(names, valued) and not looks_like_header(below[0].cells, valued)
+
+
+def _valued_below(entries: Sequence[_Entry], among: int, width: int | None = None) -> list[int]:
+    return valued_columns([entry.cells for entry in entries if _fits(entry, width or among)], among)
 
 
 def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
@@ -265,6 +291,17 @@ def _is_rule(entry: _Entry) -> bool:
     return entry.filled > 0 and all(_RULE.fullmatch(cell) for cell in entry.cells if cell.strip())
 
 
+def _behind_a_title(table: Sequence[_Entry], width: int) -> int:
+    """Whether a title of two cells, padded with empty ones, stands over the names: 1 if it does."""
+    if len(table) < 3 or width < 4 or not (_fits(table[0], width) and _fits(table[1], width)):
+        return 0
+    title, names = table[0].cells, table[1].cells
+    is_padded = table[0].filled <= width / 2 and all(map(str.strip, title[: table[0].filled]))
+    is_named = names[0].strip() and table[1].filled > table[0].filled
+    is_header = looks_like_header(names, _valued_below(table[2:], width))
+    return int(is_padded and bool(is_named) and is_header)
+
+
 def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     if not table:
         return 0
@@ -275,14 +312,22 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     again = next((at for at, entry in enumerate(table) if entry.cells != table[0].cells), 1) - 1
     table = [table[0], *others] if others else table
     rows_of_cells = [entry.cells for entry in table[1:] if _fits(entry, width) and (entry.filled > 1 or width < 3)]
-    body = rows_of_cells[MAX_HEADER_ROWS - 1 :]
-    if len(body) < 3:
-        body = rows_of_cells[-max(1, (len(rows_of_cells) + 1) // 2) :]
+    body = _body(rows_of_cells)
+    if not looks_of(body, width):
+        # Where another table follows, its names are not like the rows.
+        part = list(takewhile(lambda entry: not entry.after_blank, table[2:]))
+        body = _body([entry.cells for entry in [table[1], *part] if _fits(entry, width)]) or body
     if table[0].is_broken:
         return 0
     first_part = list(takewhile(lambda entry: not entry.is_broken, table))
     rows = rows_of_names([entry.cells for entry in first_part], body, width)
     return rows + again if rows else 0
+
+
+def _body(rows: Sequence[list[str]]) -> Sequence[list[str]]:
+    """The rows that cannot be names any more; of few, the last half."""
+    body = rows[MAX_HEADER_ROWS - 1 :]
+    return body if len(body) >= 3 else rows[-max(1, (len(rows) + 1) // 2) :]
 
 
 def _joined(rows: Sequence[_Entry], width: int) -> list[str]:
