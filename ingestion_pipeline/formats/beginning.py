@@ -5,7 +5,7 @@ text looks like (`dialects`), what lies where in it (`layout`), reading the rows
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ class Beginning(NamedTuple):
         names: Of the columns, in order; those that are not wanted are marked.
         characters: Before the first row.
         lines: Physical ones before the first row.
+        repeats: Records that are no rows; see `Layout`.
     """
 
     dialect: Dialect
@@ -42,6 +43,7 @@ class Beginning(NamedTuple):
     characters: int
     lines: int
     preamble: list[str]
+    repeats: Sequence[list[str]] = ()
 
 
 def unknown_columns(begin: Beginning) -> dict[str, str]:
@@ -84,6 +86,8 @@ def told_by_itself(sample: str, options: FileFormat, facts: FormatFacts, *, whol
         len(line) + layout.characters,
         line.count("\n") + layout.lines,
         [text.rstrip("\r") for text in line.split("\n")[:-1]] + layout.preamble,
+        # Who tells the dialect gets every record.
+        layout.repeats if options.delimiter is None and options.header is None else (),
     )
 
 

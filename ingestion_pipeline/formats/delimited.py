@@ -19,6 +19,7 @@ from ingestion_pipeline.formats.ahead import ahead
 from ingestion_pipeline.formats.base import FormatFacts, MalformedRecord, RowChunk
 from ingestion_pipeline.formats.beginning import told_by_contract, told_by_itself, unknown_columns
 from ingestion_pipeline.formats.columns import UNUSED, shown
+from ingestion_pipeline.formats.pages import without_repeats
 from ingestion_pipeline.formats.records import (
     CANONICAL,
     Block,
@@ -87,6 +88,7 @@ class DelimitedReader:
         lines = line_blocks(rows, block_bytes=chunk_bytes, block_lines=_CHUNK_LINES)
         self._blocks = ahead(_with_last(lines))
         self._names = begin.names
+        self._repeats = begin.repeats
         self._line, self._blank_lines = 1 + self._skip_lines, 0  # the next one; those that were passed over
         self._after_blank = False
         self._first_rows: list[tuple[str | None, ...]] = []
@@ -107,7 +109,9 @@ class DelimitedReader:
 
     def chunks(self) -> Iterator[RowChunk]:
         """The rows; see `RowReader.chunks`."""
-        return map(self._with_rescued, self._chunks()) if self._rescued is not None else self._chunks()
+        if self._rescued is not None:
+            return map(self._with_rescued, self._chunks())
+        return without_repeats(self._chunks(), self._repeats, self.facts) if self._repeats else self._chunks()
 
     def _with_rescued(self, chunk: RowChunk) -> RowChunk:
         """The columns that the contract does not name, as one of JSON."""

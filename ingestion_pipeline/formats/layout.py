@@ -28,6 +28,7 @@ _MAX_PREAMBLE_ROWS = 100
 _MAX_FITTING_PREAMBLE_ROWS = 10
 # A table before a wider one has so many lines; with fewer, it is what stands above that one.
 _LEAST_TABLE_ROWS, _LEAST_ROWS_OF_PAIRS = 4, 10
+EDGES = " \t\r\f\v\ufeff"
 _OTHER_DELIMITERS = ",;\t| "
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 # A line drawn under names, as Markdown and consoles have it.
@@ -44,6 +45,8 @@ class Layout:
         lines: Physical lines up to there.
         header_rows: Records that the header is made of.
         preamble: The lines before the header, without their ends; blank ones too.
+        repeats: Records that are no rows wherever they come again, cells without blanks around them: those of the
+            header, if it cannot be mistaken for a row.
     """
 
     header: list[str]
@@ -51,6 +54,7 @@ class Layout:
     lines: int
     header_rows: int = 0
     preamble: list[str] = field(default_factory=list)
+    repeats: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +100,16 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
     else:
         characters = table[rows - 1].end if rows else begin
         lines = sample.count("\n", 0, characters) + (characters == len(sample) > 0 and not sample.endswith("\n"))
+    names = _joined(table[:rows], width)
+    if rows == 1 and _has_row_names(table, width):
+        names = ["", *names[:-1]]
     return Layout(
-        header=_joined(table[:rows], width),
+        header=names,
         characters=characters,
         lines=lines,
         header_rows=rows,
         preamble=[line.rstrip("\r") for line in sample[:begin].split("\n")[:-1]],
+        repeats=_repeats(table[:rows], table[rows:], width),
     )
 
 
@@ -308,8 +316,9 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     if len(table) == 1:
         return 0 if any(is_value(cell) for cell in table[0].cells if cell.strip()) else 1
     # A header that comes again stands where files were put one after the other.
-    others = [entry for entry in table[1:] if entry.cells != table[0].cells]
-    again = next((at for at, entry in enumerate(table) if entry.cells != table[0].cells), 1) - 1
+    names = bare(table[0].cells)
+    others = [entry for entry in table[1:] if bare(entry.cells) != names]
+    again = next((at for at, entry in enumerate(table) if bare(entry.cells) != names), 1) - 1
     table = [table[0], *others] if others else table
     rows_of_cells = [entry.cells for entry in table[1:] if _fits(entry, width) and (entry.filled > 1 or width < 3)]
     body = _body(rows_of_cells)
@@ -322,6 +331,30 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     first_part = list(takewhile(lambda entry: not entry.is_broken, table))
     rows = rows_of_names([entry.cells for entry in first_part], body, width)
     return rows + again if rows else 0
+
+
+def _repeats(header: Sequence[_Entry], rows: Sequence[_Entry], width: int) -> list[list[str]]:
+    records = [bare(entry.cells) for entry in header if _fits(entry, width) and entry.filled > 1]
+    fitting = [entry.cells for entry in rows if _fits(entry, width) and bare(entry.cells) not in records]
+    is_evident = bool(records) and looks_like_header(records[0], valued_columns(fitting, width))
+    return records if is_evident else []
+
+
+def bare(cells: Sequence[str | None]) -> list[str]:
+    """Cells without what stands around them where pages or files begin: blanks, form feeds, byte order marks."""
+    return [(cell or "").strip(EDGES) for cell in cells]
+
+
+def _has_row_names(table: Sequence[_Entry], width: int) -> bool:
+    """Whether the first column has no name because it names or numbers rows: so R writes tables, and pandas prints."""
+    body = [entry.cells for entry in table[1:] if _fits(entry, width)]
+    if len(table[0].cells) != width - 1 or width < 3 or not body or table[0].filled < width - 1:
+        return False
+    first = [row[0].strip() for row in body]
+    if first[:2] in (["0", "1"], ["1", "2"]):
+        return first == [str(number + int(first[0])) for number in range(len(first))]
+    are_names = all(first) and len(set(first)) == len(first) and not any(map(is_value, first))
+    return are_names and valued_columns(body, width) == list(range(1, width))
 
 
 def _body(rows: Sequence[list[str]]) -> Sequence[list[str]]:

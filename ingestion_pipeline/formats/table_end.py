@@ -17,6 +17,7 @@ import polars as pl
 
 from ingestion_pipeline.formats.dialects import is_value
 from ingestion_pipeline.formats.header import looks_like_header, valued_columns
+from ingestion_pipeline.formats.layout import bare
 from ingestion_pipeline.formats.records import Block, Dialect, Record, parse_record
 
 _FOLLOWING = 5
@@ -157,8 +158,8 @@ def _after_a_blank_line(
         first_rows = [*look.first_rows, *cells.head(min(above, LOOKED_AT)).rows()][:LOOKED_AT]
         valued = valued_columns(first_rows, cells.width)
         names = [cell or "" for cell in cells.row(above)]
-        if names == look.header:
-            continue  # files put one after the other
+        if bare(names) == look.header:
+            continue  # pages, or files put one after the other
         if all(_is_title(bad[at], dialect) for at in title) and looks_like_header(names, valued):
             return End(_before_padding(line, lines, cells, padded), decided=True)
     return None
