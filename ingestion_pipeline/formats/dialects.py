@@ -53,6 +53,15 @@ DELIMITERS: dict[str, float] = {
     "&": 0.6,
     "=": 0.6,
     "`": 0.6,
+    # Nobody writes these by chance.
+    "<>": 1.1,
+    "<|>": 1.5,
+    "|^|": 1.5,
+    "|~|": 1.5,
+    "[|]": 1.5,
+    "$$": 1.1,
+    "@@": 1.1,
+    "%%": 1.1,
 }
 _NO_DELIMITERS = ",\x1f\x01\x02"
 _QUOTES = "\"'þ"
@@ -70,6 +79,8 @@ _VALUE_CHARACTERS = 200
 RIVAL = 0.9
 # A column without anything, not even a name, speaks for a longer delimiter.
 _ALWAYS_EMPTY = 0.6
+_DECIMALS, _ALONE = re.compile(r"(?<!\S)[+-]?\d+,\d+(?!\S)"), re.compile(r"^[+-]?\d+,\d+\r?$", re.MULTILINE)
+_IN_NUMBERS = 0.4
 _BLANKS = re.compile(r"\S {2,}(?=\S)")
 _LEAST_LOOSE, _LOOSE_PART = 3, 0.04
 # Evidence below this is no table: one column.
@@ -133,6 +144,7 @@ def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detecte
         quote = None if any(isinstance(place.record, Broken) for place in records) else '"'
         return Detected(Dialect(unused, quote), 1.0 if not tried else 0.5, None, 1)
     score, dialect, width = tried[0]
+    dialect = _without_needless_quotes(sample, dialect, width, whole)
     if dialect.delimiter[:1] in (" ", ":"):
         width = width_of(sample, dialect, whole=whole)  # times and moments were hidden
     other = next(((s, d) for s, d, _ in tried if d.delimiter.strip() != dialect.delimiter.strip()), None)
@@ -144,6 +156,21 @@ def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detecte
 def width_of(sample: str, dialect: Dialect, *, whole: bool) -> int:
     """The cells of a row, where the dialect is known: the most frequent number, wider ones first."""
     return _score(sample, dialect, whole)[1]
+
+
+def _without_needless_quotes(sample: str, dialect: Dialect, width: int, whole: bool) -> Dialect:
+    """Without quotes, if cells of several lines are only there by them, and each of the lines is a row by itself.
+
+    A comma may stand in each line of a text by chance.
+    """
+    if dialect.quote is None or dialect.escape is not None or width < 3 or dialect.delimiter.strip() == ",":
+        return dialect
+    places = islice(first_records(sample, dialect, whole=whole), _RECORDS)
+    long = [place for place in places if isinstance(place.record, Record) and place.record.line_count > 1]
+    plain = Dialect(dialect.delimiter, None, runs=dialect.runs)
+    lines = [record for place in long for record in first_records(sample[place.start : place.end], plain, whole=True)]
+    are_rows = all(isinstance(line.record, Record) and len(line.record.cells) == width for line in lines)
+    return plain if long and are_rows else dialect
 
 
 def _tries(sample: str, whole: bool, told: str | None) -> Iterator[tuple[float, Dialect, int]]:
@@ -169,10 +196,19 @@ def _seen_as(sample: str, delimiter: str) -> Iterator[tuple[str, float]]:
             yield text, 0.9 if any(_stands_at_edges(sample, ":", quote) for quote in "\"'") else 0.5
     elif delimiter == " ":
         yield _MOMENTS.sub("T", sample), 1.0
+    elif delimiter == ",":
+        yield sample, _IN_NUMBERS if _are_decimals(sample) else 1.0
     elif delimiter in _IN_ADDRESSES:
         yield _ADDRESSES.sub("U", sample), 1.0
     else:
         yield sample, 1.0
+
+
+def _are_decimals(text: str) -> bool:
+    """Whether commas stand in numbers between blanks, several on a line."""
+    numbers = len(_DECIMALS.findall(text))
+    lines = sum("," in line for line in text.split("\n"))
+    return numbers >= 0.95 * text.count(",") and numbers - len(_ALONE.findall(text)) >= 0.8 * lines > 0
 
 
 def _dialects(text: str, delimiter: str) -> Iterator[tuple[Dialect, float]]:

@@ -14,6 +14,7 @@ from ingestion_pipeline.formats.dialects import is_value
 from ingestion_pipeline.formats.header import (
     MAX_HEADER_ROWS,
     alike,
+    is_missing,
     looks_like_header,
     looks_of,
     rows_of_names,
@@ -30,6 +31,7 @@ _MAX_FITTING_PREAMBLE_ROWS = 10
 _LEAST_TABLE_ROWS, _LEAST_ROWS_OF_PAIRS = 4, 10
 EDGES = " \t\r\f\v\ufeff"
 _OTHER_DELIMITERS = ",;\t| "
+_FIELDS, _MARKED_NAME = re.compile(r"#\s*fields:?\s+(.*\S)", re.IGNORECASE), re.compile(r"#\w")
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 # A line drawn under names, as Markdown and consoles have it.
 _RULE = re.compile(r"[\s:+|]*[-=_]{2,}[\s:+|=_-]*")
@@ -81,6 +83,8 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
         header: Whether there is a header, if that is known.
     """
     found = list(_entries(sample, dialect, whole))
+    if header is None and (named := _named_by_a_comment(found, sample, dialect, width)):
+        return named
     if header is False:
         # There is nothing to look for: the first record is a row.
         entries, first, rows = found, 0, 0
@@ -262,7 +266,23 @@ def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
             begin -= 1
     before = sum(_fits(entry, width) for entry in entries[first:begin])
     is_preamble = begin < row and before <= min(_MAX_FITTING_PREAMBLE_ROWS, len(entries) - row)
-    return begin if is_preamble and entries[begin].filled > 1 else first
+    cells = entries[begin].cells
+    names_something = any(i < len(cells) and cells[i].strip() and not is_missing(cells[i]) for i in looks)
+    return begin if is_preamble and names_something and entries[begin].filled > 1 else first
+
+
+def _named_by_a_comment(entries: Sequence[_Entry], sample: str, dialect: Dialect, width: int) -> Layout | None:
+    """The layout of a log whose line `#Fields:` names the columns, among other comments."""
+    at = next((n for n, entry in enumerate(entries) if not _COMMENT.match(sample, entry.start)), 0)
+    for entry in entries[:at]:
+        fields = _FIELDS.match(sample[entry.start : entry.end])
+        names = (fields[1].split(dialect.delimiter), fields[1].split()) if fields else ()
+        header = next((found for found in names if len(found) == width), None)
+        if header is not None:
+            first = entries[at]
+            lines = [line.rstrip("\r") for line in sample[: first.start].split("\n")[:-1]]
+            return Layout([name.strip() for name in header], first.start, first.line, 1, lines)
+    return None
 
 
 def _behind_comments(entries: Sequence[_Entry], first: int, width: int) -> int:
@@ -276,8 +296,12 @@ def _behind_comments(entries: Sequence[_Entry], first: int, width: int) -> int:
     table = entries[behind - 1 :]
     body = [entry.cells for entry in table[2:] if _fits(entry, width)]
     looks = looks_of(body, width)
-    named_below = looks and alike(table[1].cells, looks) <= 0.25
-    return behind if named_below else behind - 1
+    if looks and alike(table[1].cells, looks) <= 0.25:
+        return behind
+    # Names and their units, each behind a mark of its own.
+    pair = entries[behind - 2 : behind]
+    are_names = comments > 1 and all(_fits(entry, width) and _MARKED_NAME.match(entry.cells[0]) for entry in pair)
+    return behind - 2 if are_names else behind - 1
 
 
 def _fits(entry: _Entry, width: int) -> bool:

@@ -25,7 +25,8 @@ _WORDS, _LETTERS = re.compile(r"[^\W\d_][\w.]*[ :]"), re.compile(r"[^\W\d_]{2}")
 _IN_SENTENCES = ",;:"
 # What a footer begins with or looks like, where nothing but its place says that it is no row.
 _NOTE = re.compile(
-    r"\s*(?:[*_†‡©#(\[]|-{2}|\d\)|(?i:notes?|source|quelle|hinweis|stand|fonte|fuente|nota)\b"
+    r"\s*(?:[*_†‡©#(\[]|-{2}|\d{1,2}[.)]\s|\d\)"
+    r"|(?i:notes?|source|quelle|hinweis|stand|fonte|fuente|nota|(?:crown )?copyright|end of)\b"
     r"|\S[^:]{1,40}:\s|(?:\S+ ){4})"
 )
 # With fewer cells, an empty one is nothing unusual; with more records of the kind, they are the table's own.
@@ -182,9 +183,10 @@ def _prose_at_the_end(
 ) -> End | None:
     """Where prose begins that ends the block, and so the file if nothing comes after it."""
     width = cells.width
-    row = len(block.lines) - 1
-    while _is_padding(row, cells, padded):
-        row -= 1
+    row = at = len(block.lines) - 1
+    while at in padded.empty or at in padded.single:
+        # What follows a note is one, too.
+        row, at = at - 1 if _is_padding(at, cells, padded) else row, at - 1
     last_good = block.lines[row] if row >= 0 else -1
     last = [record for record in block.malformed if record.line > last_good]
     before = 0 if row >= 0 else look.bad_records

@@ -397,12 +397,12 @@ FILES: dict[str, tuple[str | bytes, str, list[str]]] = {
     ),
     "r write.table index short header": (
         "a b c\n1 1.5 x 2\n2 2.5 y 3\n3 3.5 z 4\n",
-        "a|b|c|",
+        "|a|b|c",
         ["1|1.5|x|2", "2|2.5|y|3", "3|3.5|z|4"],
     ),
     "r write.table quoted": (
         '"mpg" "cyl"\n"Mazda RX4" 21 6\n"Datsun 710" 22.8 4\n"Valiant" 18.1 6\n',
-        "mpg|cyl|",
+        "|mpg|cyl",
         ["Mazda RX4|21|6", "Datsun 710|22.8|4", "Valiant|18.1|6"],
     ),
     "mixed ends": ("a,b,c\r\n1,2,3\n4,5,6\r\n7,8,9\n", "a|b|c", ["1|2|3", "4|5|6", "7|8|9"]),
