@@ -11,10 +11,11 @@ frequent width, so that a preamble, ragged rows and further tables cost little.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
+from operator import itemgetter
 
 from ingestion_pipeline.formats.records import MAX_CELLS, Broken, Dialect, Record
 from ingestion_pipeline.formats.samples import first_records
@@ -83,6 +84,7 @@ _DECIMALS, _ALONE = re.compile(r"(?<!\S)[+-]?\d+,\d+(?!\S)"), re.compile(r"^[+-]
 _IN_NUMBERS = 0.4
 _BLANKS = re.compile(r"\S {2,}(?=\S)")
 _LEAST_LOOSE, _LOOSE_PART = 3, 0.04
+_LEAST_OF_ANOTHER = 2
 # Evidence below this is no table: one column.
 _TABLE = 0.12
 
@@ -280,7 +282,7 @@ def _score(text: str, dialect: Dialect, whole: bool) -> tuple[float, int]:
         return 0.0, 1
     fitting = [record for record in records if isinstance(record, Record) and len(record.cells) == width]
     # Single cells around a table are its preamble and footer; what is ragged or broken speaks against the dialect.
-    outside = widths[1] * 0.5 if len(fitting) > 1 else 0.0
+    outside = (widths[1] + _of_another_table(records, width, widths)) * 0.5 if len(fitting) > 1 else 0.0
     evenness = len(fitting) / (len(records) - outside)
     is_even = width > 2 and len(fitting) == len(records)
     if dialect.delimiter == " " and not is_even and not _has_values(fitting):
@@ -289,6 +291,16 @@ def _score(text: str, dialect: Dialect, whole: bool) -> tuple[float, int]:
     looks = sum(_look(record, dialect) for record in fitting) / len(fitting)
     looks -= _ALWAYS_EMPTY * empty / width
     return evenness**1.5 * looks * (width - 1) / width, width
+
+
+def _of_another_table(records: Sequence[Record | Broken], width: int, widths: Counter[int]) -> int:
+    """How many records of one other width stand all before, or all behind, those of this one."""
+    other, count = max(((w, n) for w, n in widths.items() if w > 1 and w != width), key=itemgetter(1), default=(0, 0))
+    if count < _LEAST_OF_ANOTHER:
+        return 0
+    order = [w for record in records if (w := len(record.cells) if isinstance(record, Record) else 0) in (width, other)]
+    changes = sum(one != following for one, following in pairwise(order))
+    return count if changes == 1 else 0
 
 
 def _has_values(records: list[Record]) -> bool:

@@ -137,8 +137,14 @@ def is_utf8(sample: bytes) -> bool:
     return damaged < max(1, len(sound)) or (damaged == len(sound) and all(letter < "\u0250" for letter in sound))
 
 
+# Between two cells of a Concordance load file: U+00FE quotes, U+0014 delimits.
+_CONCORDANCE = b"\xfe\x14\xfe"
+
+
 def guessed_encoding(sample: bytes) -> str:
     """The likeliest encoding of bytes that are not UTF-8; Windows' Western one if no other is likelier."""
+    if _CONCORDANCE in sample:
+        return "cp1252"
     scores = {encoding: weight * _one_byte_score(sample, encoding, langs) for encoding, langs, weight in _ONE_BYTE}
     scores |= {each.encoding: _two_bytes_score(sample, each) for each in _EAST_ASIAN}
     best = max(scores, key=lambda encoding: scores[encoding])

@@ -87,7 +87,9 @@ def rows_of_names(table: Sequence[Sequence[str]], body: Sequence[Sequence[str]],
     if not _is_first_row_of_names(table[0], body, looks):
         return 0
     rows = 1
-    while rows < min(MAX_HEADER_ROWS, len(table) - 1) and _is_further_row_of_names(table[rows], table[0], looks, width):
+    for cells in table[1 : min(MAX_HEADER_ROWS, len(table) - 1)]:
+        if not _is_further_row_of_names(cells, table[0], body, looks, width):
+            break
         rows += 1
     # Five rows over columns of values and no value: texts such as `n/a`, not so many headers.
     return 1 if rows == MAX_HEADER_ROWS else rows
@@ -103,21 +105,31 @@ def _is_first_row_of_names(cells: Sequence[str], body: Sequence[Sequence[str]], 
     return alike(cells, looks) <= 0.25 or _names_by_steps(cells, body, looks)
 
 
-def _is_further_row_of_names(cells: Sequence[str], first: Sequence[str], looks: dict[int, str], width: int) -> bool:
+def _is_further_row_of_names(
+    cells: Sequence[str], first: Sequence[str], body: Sequence[Sequence[str]], looks: dict[int, str], width: int
+) -> bool:
     filled = _filled(cells)
-    if len(cells) != width or any(is_value(cells[i]) for i in filled) or alike(cells, looks):
+    gaps = [i for i in filled if i >= len(first) or not first[i].strip()]
+    if len(cells) != width:
+        return False
+    if not cells[0].strip() and first[0].strip() and _names_by_steps(cells, body, looks):
+        return True  # years or days under names that come again
+    if any(is_value(cells[i]) for i in filled) or alike(cells, looks):
         return False
     explained = sum(_explains(cells[i], first[i]) for i in filled if i < len(first))
     if len(filled) > 1 and explained == len(filled):
         return True
-    over_values = [i for i in filled if looks.get(i) == _VALUE]
+    values = [i for i, look in looks.items() if look == _VALUE]
+    over_values = [i for i in filled if i in values]
+    if values and not over_values:
+        return len(gaps) > 1  # answers under one question, with nothing where each row has its number
     names = [i for i in over_values if _NAME.match(cells[i]) and not is_missing(cells[i])]
-    if not names or len(names) < len(over_values):
+    if not names or len(names) < 0.6 * len(over_values):
         return False
-    others = [i for i in filled if looks.get(i) != _VALUE and not _IN_BRACKETS.fullmatch(cells[i].strip())]
+    others = [i for i in filled if i not in values and not _IN_BRACKETS.fullmatch(cells[i].strip())]
     # A row that fills the columns of words as well may be one of data, in which the others say `absent`.
-    has_gaps = any(i >= len(first) or not first[i].strip() for i in filled)
-    return not others or has_gaps or (len(names) >= max(2, len(others)) and len({cells[i] for i in names}) > 1)
+    is_various = len(names) >= max(2, len(others)) and len({cells[i] for i in names}) > 1
+    return not others or bool(gaps) or is_various
 
 
 def _explains(cell: str, name: str) -> bool:

@@ -125,7 +125,7 @@ def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bo
     if not before:
         return width
     narrow, count = before.most_common(1)[0]
-    if count < 3 or count < 0.9 * before.total():
+    if count < 2 or count < 0.9 * before.total():
         return width
     if sum(len(entry.cells) == narrow for entry in entries[begin:]) > 0.1 * len(entries[begin:]):
         return width  # ragged rows
@@ -255,7 +255,7 @@ def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
         if position >= first and _fits(entry, width) and alike(entry.cells, looks) > 0.5
     )
     row = next(rows, None) if looks else None
-    if row is None:
+    if row is None or _is_table(entries[first:row], width):
         return first
     begin = row
     while begin > first and _is_header_above(entries[begin - 1], entries[begin], width):
@@ -269,6 +269,17 @@ def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
     cells = entries[begin].cells
     names_something = any(i < len(cells) and cells[i].strip() and not is_missing(cells[i]) for i in looks)
     return begin if is_preamble and names_something and entries[begin].filled > 1 else first
+
+
+def _is_table(entries: Sequence[_Entry], width: int) -> bool:
+    """Whether records before a gap are names and rows; keys and values may look so, too, where columns are two."""
+    part = [entry for entry in takewhile(lambda each: not each.after_blank, entries[1:]) if _fits(entry, width)]
+    rows = [entry.cells for entry in part]
+    if not rows or not _fits(entries[0], width) or entries[0].filled < width:
+        return False
+    valued = valued_columns(rows, width)
+    is_sure = len(valued) == width if width == 2 else len(rows) > 1
+    return is_sure and looks_like_header(entries[0].cells, valued)
 
 
 def _named_by_a_comment(entries: Sequence[_Entry], sample: str, dialect: Dialect, width: int) -> Layout | None:
@@ -345,11 +356,12 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     again = next((at for at, entry in enumerate(table) if bare(entry.cells) != names), 1) - 1
     table = [table[0], *others] if others else table
     rows_of_cells = [entry.cells for entry in table[1:] if _fits(entry, width) and (entry.filled > 1 or width < 3)]
+    # What stands behind a gap may be another table, whose names and rows are not like these.
+    part = [table[1], *takewhile(lambda entry: not entry.after_blank, table[2:])]
+    rows_before_gap = [entry.cells for entry in part if _fits(entry, width)]
     body = _body(rows_of_cells)
-    if not looks_of(body, width):
-        # Where another table follows, its names are not like the rows.
-        part = list(takewhile(lambda entry: not entry.after_blank, table[2:]))
-        body = _body([entry.cells for entry in [table[1], *part] if _fits(entry, width)]) or body
+    if len(rows_before_gap) >= 3 or (rows_before_gap and not looks_of(body, width)):
+        body = _body(rows_before_gap)
     if table[0].is_broken:
         return 0
     first_part = list(takewhile(lambda entry: not entry.is_broken, table))
