@@ -83,7 +83,7 @@ def open_rows(stored: Iterable[bytes], *, contract: Contract | None, chunk_bytes
     from ingestion_pipeline.formats.tables import from_table
 
     if options.delimiter is None:
-        lines = without_frame(lines, facts)
+        lines = without_frame(lines, facts, quote=options.quote)
     lines_before = 0
     if options.table > 1:
         lines, lines_before = from_table(options.table, lines, chunk_bytes)

@@ -83,6 +83,8 @@ _ALWAYS_EMPTY = 0.6
 _DECIMALS, _ALONE = re.compile(r"(?<!\S)[+-]?\d+,\d+(?!\S)"), re.compile(r"^[+-]?\d+,\d+\r?$", re.MULTILINE)
 _IN_NUMBERS = 0.4
 _BLANKS = re.compile(r"\S {2,}(?=\S)")
+# On each line, but for the first one, which may be a name.
+_ONE_QUOTED_CELL = re.compile(r'[\w "]*\r?\n(?:"(?:[^"\r\n]|"")*+"\r?\n)+')
 _LEAST_LOOSE, _LOOSE_PART = 3, 0.04
 _LEAST_OF_ANOTHER = 2
 # Evidence below this is no table: one column.
@@ -134,7 +136,8 @@ def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detecte
         whole: The sample is the whole text; otherwise its last record may be cut off.
         delimiter: If that is known.
     """
-    tried = sorted(_tries(sample, whole, delimiter), key=lambda entry: -entry[0])
+    is_one_column = delimiter is None and _ONE_QUOTED_CELL.fullmatch(sample) is not None
+    tried = [] if is_one_column else sorted(_tries(sample, whole, delimiter), key=lambda entry: -entry[0])
     if delimiter is not None and not tried:
         return Detected(Dialect(delimiter, '"'), 1.0, None, 1)
     if not tried or (tried[0][0] < _TABLE and delimiter is None):

@@ -4,6 +4,7 @@ import pytest
 
 from ingestion_pipeline.formats import open_rows
 from ingestion_pipeline.formats.base import FormatFacts
+from ingestion_pipeline_tests.unit.odd_exports import EXPORTS
 from ingestion_pipeline_tests.unit.odd_files import DELIMITERS, ENCODINGS, FILES, ROWS
 
 
@@ -16,9 +17,9 @@ def understood(data: bytes) -> tuple[FormatFacts, list[list[str]], list[tuple[in
     return reader.facts, rows, bad
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *EXPORTS])
 def test_header_and_rows_are_those_that_a_person_sees(name):
-    data, header, expected = FILES[name]
+    data, header, expected = (FILES | EXPORTS)[name]
     facts, rows, _ = understood(data if isinstance(data, bytes) else data.encode())
     assert "|".join(facts.header) == header
     assert ["|".join(row) for row in rows] == expected
