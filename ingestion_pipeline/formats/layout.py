@@ -371,9 +371,10 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
 
 def _repeats(header: Sequence[_Entry], rows: Sequence[_Entry], width: int) -> list[list[str]]:
     records = [bare(entry.cells) for entry in header if _fits(entry, width) and entry.filled > 1]
+    if not records or len(set(records[0])) < width:
+        return []
     fitting = [entry.cells for entry in rows if _fits(entry, width) and bare(entry.cells) not in records]
-    is_evident = bool(records) and looks_like_header(records[0], valued_columns(fitting, width))
-    return records if is_evident else []
+    return records if looks_like_header(records[0], valued_columns(fitting, width)) else []
 
 
 def bare(cells: Sequence[str | None]) -> list[str]:

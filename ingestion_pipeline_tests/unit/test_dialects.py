@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domain.contract import FileFormat
@@ -56,6 +56,7 @@ def test_told_the_dialect_any_table_comes_back_cell_for_cell(rows, delimiter, qu
 )
 def test_untold_any_table_without_a_rival_delimiter_comes_back(width, data, delimiter, line_end):
     rows = data.draw(st.lists(st.tuples(*[PLAIN] * width), min_size=5, max_size=12))
+    assume(rows[0] not in rows[1:])  # a header that comes again is left out
     text = "".join(delimiter.join(row) + line_end for row in rows)
     reader = open_rows([text.encode()], contract=None, chunk_bytes=1 << 20)
     found = [tuple(reader.facts.header)] if reader.facts.header_rows == 1 else []
