@@ -15,7 +15,8 @@ from ingestion_pipeline.errors import UnreadableFile
 from ingestion_pipeline.formats.base import FormatFacts
 from ingestion_pipeline.formats.columns import UNUSED, fitted, names_by_contract, names_without_contract
 from ingestion_pipeline.formats.dialects import detect, width_of
-from ingestion_pipeline.formats.layout import layout_of, records_with_starts, width_of_first_table
+from ingestion_pipeline.formats.entries import records_with_starts
+from ingestion_pipeline.formats.layout import layout_of, width_of_first_table
 from ingestion_pipeline.formats.records import MAX_CELLS, Broken, Dialect, parse_record
 from ingestion_pipeline.formats.samples import iterate_records
 

@@ -6,11 +6,19 @@ telling the dialect (`dialects`), the rows (`delimited`).
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice, takewhile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 
 from ingestion_pipeline.formats.dialects import is_value
+from ingestion_pipeline.formats.entries import (
+    Entry,
+    bare,
+    entries_of,
+    fits,
+    with_mended_first,
+    without_empty_rows,
+)
 from ingestion_pipeline.formats.header import (
     MAX_HEADER_ROWS,
     alike,
@@ -20,17 +28,13 @@ from ingestion_pipeline.formats.header import (
     rows_of_names,
     valued_columns,
 )
-from ingestion_pipeline.formats.records import Broken, Dialect, Record, parse_record
-from ingestion_pipeline.formats.samples import first_records
+from ingestion_pipeline.formats.records import Dialect
 
-_ROWS = 200
 _MAX_PREAMBLE_ROWS = 100
 # Rows of the table's width before a gap and a header: more of them are a table of their own.
 _MAX_FITTING_PREAMBLE_ROWS = 10
 # A table before a wider one has so many lines; with fewer, it is what stands above that one.
 _LEAST_TABLE_ROWS, _LEAST_ROWS_OF_PAIRS = 4, 10
-EDGES = " \t\r\f\v\ufeff"
-_OTHER_DELIMITERS = ",;\t| "
 _FIELDS, _MARKED_NAME = re.compile(r"#\s*fields:?\s+(.*\S)", re.IGNORECASE), re.compile(r"#\w")
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 # A line drawn under names, as Markdown and consoles have it.
@@ -59,21 +63,6 @@ class Layout:
     repeats: list[list[str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    start: int
-    end: int
-    line: int
-    cells: list[str]
-    is_broken: bool
-    after_blank: bool
-    is_empty: bool = False
-
-    @property
-    def filled(self) -> int:
-        return sum(1 for cell in self.cells if cell.strip())
-
-
 def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header: bool | None) -> Layout:
     """Find the table.
 
@@ -82,14 +71,14 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
         whole: The sample is the whole text.
         header: Whether there is a header, if that is known.
     """
-    found = list(_entries(sample, dialect, whole))
+    found = list(entries_of(sample, dialect, whole))
     if header is None and (named := _named_by_a_comment(found, sample, dialect, width)):
         return named
     if header is False:
         # There is nothing to look for: the first record is a row.
         entries, first, rows = found, 0, 0
     else:
-        entries = _without_empty_rows(_with_mended_first(found, sample, dialect, width, whole), width)
+        entries = without_empty_rows(with_mended_first(found, sample, dialect, width, whole), width)
         first = _behind_comments(entries, _behind_a_gap(entries, width), width)
         first += _behind_a_title(entries[first:], width)
         rows = _header_rows(entries[first:], width)
@@ -119,7 +108,7 @@ def layout_of(sample: str, dialect: Dialect, width: int, *, whole: bool, header:
 
 def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bool) -> int:
     """The cells of a row of the first table, where the most frequent width is that of a wider one behind it."""
-    entries = list(_entries(sample, dialect, whole))
+    entries = list(entries_of(sample, dialect, whole))
     begin = next((at for at, entry in enumerate(entries) if len(entry.cells) == width), 0)
     before = Counter(len(entry.cells) for entry in entries[:begin] if not entry.is_broken and entry.filled > 1)
     if not before:
@@ -140,67 +129,7 @@ def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bo
     return narrow if is_named else width
 
 
-def records_with_starts(sample: str, start: int, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """Where records begin, and their cells; one that is broken is its line."""
-    for entry in _entries(sample[start:], dialect, True):
-        yield start + entry.start, entry.cells
-
-
-def _entries(sample: str, dialect: Dialect, whole: bool) -> Iterator[_Entry]:
-    end = 0
-    for place in islice(first_records(sample, dialect, whole=whole), _ROWS):
-        record, after_blank = place.record, place.start > end
-        end = place.end
-        if isinstance(record, Broken):
-            yield _Entry(place.start, end, place.line, [sample[place.start : end].rstrip("\r\n")], True, after_blank)
-        else:
-            is_empty = len(record.cells) > 2 and not any(record.quoted) and not any(map(str.strip, record.cells))
-            yield _Entry(place.start, end, place.line, record.cells, False, after_blank, is_empty)
-
-
-def _without_empty_rows(entries: Sequence[_Entry], width: int) -> list[_Entry]:
-    """Where a table begins, spreadsheets write blank lines as rows of empty cells."""
-    kept: list[_Entry] = []
-    gap = False
-    for entry in entries:
-        if entry.is_empty and width > 2:
-            gap = True
-            continue
-        kept.append(replace(entry, after_blank=True) if gap else entry)
-        gap = False
-    return kept
-
-
-def _with_mended_first(entries: list[_Entry], sample: str, dialect: Dialect, width: int, whole: bool) -> list[_Entry]:
-    """A header with a stray quote, or with another delimiter, names the columns all the same."""
-    first = sample[: sample.find("\n") + 1]
-    if not entries or entries[0].start or not first or _fits(entries[0], width):
-        return entries
-    cells = _mended(first, dialect, width)
-    if cells is None:
-        return entries
-    rest = [
-        replace(each, start=each.start + len(first), end=each.end + len(first), line=each.line + 1)
-        for each in _entries(sample[len(first) :], dialect, whole)
-    ]
-    valued = valued_columns([entry.cells for entry in rest[1:] if _fits(entry, width)], width)
-    below = rest[0].cells if rest else []
-    if not looks_like_header(cells, valued) or looks_like_header(below, valued):
-        return entries
-    return [_Entry(0, len(first), 0, cells, False, False), *rest]
-
-
-def _mended(line: str, dialect: Dialect, width: int) -> list[str] | None:
-    """The cells of a line that is wrong in one way, if they are as many as the columns."""
-    for delimiter in _OTHER_DELIMITERS:
-        record = parse_record(line, 0, replace(dialect, delimiter=delimiter))
-        if isinstance(record, Record) and len(record.cells) == width and not record.literal_quote:
-            return record.cells
-    cells = [cell.strip(f" {dialect.quote or ''}") for cell in line.rstrip("\r\n").split(dialect.delimiter)]
-    return cells if len(cells) == width else None
-
-
-def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
+def _first_of_table(entries: Sequence[Entry], width: int) -> int:
     if width < 2:
         return 0
     for position, entry in enumerate(entries[:_MAX_PREAMBLE_ROWS]):
@@ -225,34 +154,34 @@ def _first_of_table(entries: Sequence[_Entry], width: int) -> int:
     return 0
 
 
-def _is_short_header(entry: _Entry, below: Sequence[_Entry], width: int) -> bool:
+def _is_short_header(entry: Entry, below: Sequence[Entry], width: int) -> bool:
     """Whether names stand over some columns, and the last ones have none."""
     names = entry.cells
     if not max(3, width / 3) <= len(names) < width or entry.is_broken or entry.filled < len(names):
         return False
-    if not below or not _fits(below[0], width) or below[0].after_blank:
+    if not below or not fits(below[0], width) or below[0].after_blank:
         return False
     valued = _valued_below(below, len(names), width)
     return looks_like_header(names, valued) and not looks_like_header(below[0].cells, valued)
 
 
-def _valued_below(entries: Sequence[_Entry], among: int, width: int | None = None) -> list[int]:
-    return valued_columns([entry.cells for entry in entries if _fits(entry, width or among)], among)
+def _valued_below(entries: Sequence[Entry], among: int, width: int | None = None) -> list[int]:
+    return valued_columns([entry.cells for entry in entries if fits(entry, width or among)], among)
 
 
-def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
+def _behind_a_gap(entries: Sequence[Entry], width: int) -> int:
     """Where the table begins: at the header over the first row that looks like the others.
 
     Keys and values, or prose with delimiters in it, may be as wide as the table; but between them and its header is a
     blank line, or a line that is not.
     """
     first = _first_of_table(entries, width)
-    fitting = [entry.cells for entry in entries[first:] if _fits(entry, width)]
+    fitting = [entry.cells for entry in entries[first:] if fits(entry, width)]
     looks = looks_of(fitting[len(fitting) // 2 :], width)
     rows = (
         position
         for position, entry in enumerate(entries[:_MAX_PREAMBLE_ROWS])
-        if position >= first and _fits(entry, width) and alike(entry.cells, looks) > 0.5
+        if position >= first and fits(entry, width) and alike(entry.cells, looks) > 0.5
     )
     row = next(rows, None) if looks else None
     if row is None or _is_table(entries[first:row], width):
@@ -260,29 +189,29 @@ def _behind_a_gap(entries: Sequence[_Entry], width: int) -> int:
     begin = row
     while begin > first and _is_header_above(entries[begin - 1], entries[begin], width):
         begin -= 1
-    if begin == row and begin > first and entries[row].after_blank and _fits(entries[begin - 1], width):
+    if begin == row and begin > first and entries[row].after_blank and fits(entries[begin - 1], width):
         begin -= 1  # a blank line between names and rows
         while begin > first and _is_header_above(entries[begin - 1], entries[begin], width):
             begin -= 1
-    before = sum(_fits(entry, width) for entry in entries[first:begin])
+    before = sum(fits(entry, width) for entry in entries[first:begin])
     is_preamble = begin < row and before <= min(_MAX_FITTING_PREAMBLE_ROWS, len(entries) - row)
     cells = entries[begin].cells
     names_something = any(i < len(cells) and cells[i].strip() and not is_missing(cells[i]) for i in looks)
     return begin if is_preamble and names_something and entries[begin].filled > 1 else first
 
 
-def _is_table(entries: Sequence[_Entry], width: int) -> bool:
+def _is_table(entries: Sequence[Entry], width: int) -> bool:
     """Whether records before a gap are names and rows; keys and values may look so, too, where columns are two."""
-    part = [entry for entry in takewhile(lambda each: not each.after_blank, entries[1:]) if _fits(entry, width)]
+    part = [entry for entry in takewhile(lambda each: not each.after_blank, entries[1:]) if fits(entry, width)]
     rows = [entry.cells for entry in part]
-    if not rows or not _fits(entries[0], width) or entries[0].filled < width:
+    if not rows or not fits(entries[0], width) or entries[0].filled < width:
         return False
     valued = valued_columns(rows, width)
     is_sure = len(valued) == width if width == 2 else len(rows) > 1
     return is_sure and looks_like_header(entries[0].cells, valued)
 
 
-def _named_by_a_comment(entries: Sequence[_Entry], sample: str, dialect: Dialect, width: int) -> Layout | None:
+def _named_by_a_comment(entries: Sequence[Entry], sample: str, dialect: Dialect, width: int) -> Layout | None:
     """The layout of a log whose line `#Fields:` names the columns, among other comments."""
     at = next((n for n, entry in enumerate(entries) if not _COMMENT.match(sample, entry.start)), 0)
     for entry in entries[:at]:
@@ -296,7 +225,7 @@ def _named_by_a_comment(entries: Sequence[_Entry], sample: str, dialect: Dialect
     return None
 
 
-def _behind_comments(entries: Sequence[_Entry], first: int, width: int) -> int:
+def _behind_comments(entries: Sequence[Entry], first: int, width: int) -> int:
     """Comments with as many delimiters as a row are none of the table, but the last one may be its header."""
     behind = first
     while behind < len(entries) and _COMMENT.match(entries[behind].cells[0]):
@@ -305,38 +234,34 @@ def _behind_comments(entries: Sequence[_Entry], first: int, width: int) -> int:
     if not comments or behind == len(entries) or comments > _MAX_PREAMBLE_ROWS:
         return first
     table = entries[behind - 1 :]
-    body = [entry.cells for entry in table[2:] if _fits(entry, width)]
+    body = [entry.cells for entry in table[2:] if fits(entry, width)]
     looks = looks_of(body, width)
     if looks and alike(table[1].cells, looks) <= 0.25:
         return behind
     # Names and their units, each behind a mark of its own.
     pair = entries[behind - 2 : behind]
-    are_names = comments > 1 and all(_fits(entry, width) and _MARKED_NAME.match(entry.cells[0]) for entry in pair)
+    are_names = comments > 1 and all(fits(entry, width) and _MARKED_NAME.match(entry.cells[0]) for entry in pair)
     return behind - 2 if are_names else behind - 1
 
 
-def _fits(entry: _Entry, width: int) -> bool:
-    return len(entry.cells) == width and not entry.is_broken
-
-
-def _is_header_above(above: _Entry, below: _Entry, width: int) -> bool:
+def _is_header_above(above: Entry, below: Entry, width: int) -> bool:
     return not below.after_blank and not above.is_broken and (len(above.cells) == width or above.filled > 1)
 
 
-def _header_rows(table: Sequence[_Entry], width: int) -> int:
+def _header_rows(table: Sequence[Entry], width: int) -> int:
     rows = _rows_of_names(table, width)
     while 0 < rows < len(table) - 1 and _is_rule(table[rows]):
         rows += 1
     return rows
 
 
-def _is_rule(entry: _Entry) -> bool:
+def _is_rule(entry: Entry) -> bool:
     return entry.filled > 0 and all(_RULE.fullmatch(cell) for cell in entry.cells if cell.strip())
 
 
-def _behind_a_title(table: Sequence[_Entry], width: int) -> int:
+def _behind_a_title(table: Sequence[Entry], width: int) -> int:
     """Whether a title of two cells, padded with empty ones, stands over the names: 1 if it does."""
-    if len(table) < 3 or width < 4 or not (_fits(table[0], width) and _fits(table[1], width)):
+    if len(table) < 3 or width < 4 or not (fits(table[0], width) and fits(table[1], width)):
         return 0
     title, names = table[0].cells, table[1].cells
     is_padded = table[0].filled <= width / 2 and all(map(str.strip, title[: table[0].filled]))
@@ -345,7 +270,7 @@ def _behind_a_title(table: Sequence[_Entry], width: int) -> int:
     return int(is_padded and bool(is_named) and is_header)
 
 
-def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
+def _rows_of_names(table: Sequence[Entry], width: int) -> int:
     if not table:
         return 0
     if len(table) == 1:
@@ -355,10 +280,10 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     others = [entry for entry in table[1:] if bare(entry.cells) != names]
     again = next((at for at, entry in enumerate(table) if bare(entry.cells) != names), 1) - 1
     table = [table[0], *others] if others else table
-    rows_of_cells = [entry.cells for entry in table[1:] if _fits(entry, width) and (entry.filled > 1 or width < 3)]
+    rows_of_cells = [entry.cells for entry in table[1:] if fits(entry, width) and (entry.filled > 1 or width < 3)]
     # What stands behind a gap may be another table, whose names and rows are not like these.
     part = [table[1], *takewhile(lambda entry: not entry.after_blank, table[2:])]
-    rows_before_gap = [entry.cells for entry in part if _fits(entry, width)]
+    rows_before_gap = [entry.cells for entry in part if fits(entry, width)]
     body = _body(rows_of_cells)
     if len(rows_before_gap) >= 3 or (rows_before_gap and not looks_of(body, width)):
         body = _body(rows_before_gap)
@@ -369,22 +294,17 @@ def _rows_of_names(table: Sequence[_Entry], width: int) -> int:
     return rows + again if rows else 0
 
 
-def _repeats(header: Sequence[_Entry], rows: Sequence[_Entry], width: int) -> list[list[str]]:
-    records = [bare(entry.cells) for entry in header if _fits(entry, width) and entry.filled > 1]
+def _repeats(header: Sequence[Entry], rows: Sequence[Entry], width: int) -> list[list[str]]:
+    records = [bare(entry.cells) for entry in header if fits(entry, width) and entry.filled > 1]
     if not records or len(set(records[0])) < width:
         return []
-    fitting = [entry.cells for entry in rows if _fits(entry, width) and bare(entry.cells) not in records]
+    fitting = [entry.cells for entry in rows if fits(entry, width) and bare(entry.cells) not in records]
     return records if looks_like_header(records[0], valued_columns(fitting, width)) else []
 
 
-def bare(cells: Sequence[str | None]) -> list[str]:
-    """Cells without what stands around them where pages or files begin: blanks, form feeds, byte order marks."""
-    return [(cell or "").strip(EDGES) for cell in cells]
-
-
-def _has_row_names(table: Sequence[_Entry], width: int) -> bool:
+def _has_row_names(table: Sequence[Entry], width: int) -> bool:
     """Whether the first column has no name because it names or numbers rows: so R writes tables, and pandas prints."""
-    body = [entry.cells for entry in table[1:] if _fits(entry, width)]
+    body = [entry.cells for entry in table[1:] if fits(entry, width)]
     if len(table[0].cells) != width - 1 or width < 3 or not body or table[0].filled < width - 1:
         return False
     first = [row[0].strip() for row in body]
@@ -400,7 +320,7 @@ def _body(rows: Sequence[list[str]]) -> Sequence[list[str]]:
     return body if len(body) >= 3 else rows[-max(1, (len(rows) + 1) // 2) :]
 
 
-def _joined(rows: Sequence[_Entry], width: int) -> list[str]:
+def _joined(rows: Sequence[Entry], width: int) -> list[str]:
     names = [[cell.strip() for cell in row.cells] for row in rows]
     if names and len(names[0]) == width + 1 and _COMMENT.fullmatch(names[0][0]):
         names[0].pop(0)  # it only says that the line is no row

@@ -9,7 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from ingestion_pipeline.formats.base import FormatFacts, RowChunk
-from ingestion_pipeline.formats.layout import bare
+from ingestion_pipeline.formats.entries import bare
 
 
 def without_repeats(

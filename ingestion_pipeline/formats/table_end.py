@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from ingestion_pipeline.formats.dialects import is_value
+from ingestion_pipeline.formats.entries import bare
 from ingestion_pipeline.formats.header import looks_like_header, valued_columns
-from ingestion_pipeline.formats.layout import bare
 from ingestion_pipeline.formats.records import Block, Dialect, Record, parse_record
 
 _FOLLOWING = 5
