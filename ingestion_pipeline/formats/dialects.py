@@ -80,7 +80,7 @@ _VALUE_CHARACTERS = 200
 RIVAL = 0.9
 # A column without anything, not even a name, speaks for a longer delimiter.
 _ALWAYS_EMPTY = 0.6
-_DECIMALS, _ALONE = re.compile(r"(?<!\S)[+-]?\d+,\d+(?!\S)"), re.compile(r"^[+-]?\d+,\d+\r?$", re.MULTILINE)
+_DECIMALS = re.compile(r"(?<!\S)[+-]?\d+,\d+(?!\S)")
 _IN_NUMBERS = 0.4
 _BLANKS = re.compile(r"\S {2,}(?=\S)")
 # On each line, but for the first one, which may be a name.
@@ -166,16 +166,24 @@ def width_of(sample: str, dialect: Dialect, *, whole: bool) -> int:
 def _without_needless_quotes(sample: str, dialect: Dialect, width: int, whole: bool) -> Dialect:
     """Without quotes, if cells of several lines are only there by them, and each of the lines is a row by itself.
 
-    A comma may stand in each line of a text by chance.
+    A comma may stand in each line of a text by chance. Where the quotes are without fault, the lines have to look like
+    the other rows: a cell may hold a table that somebody pasted.
     """
     if dialect.quote is None or dialect.escape is not None or width < 3 or dialect.delimiter.strip() == ",":
         return dialect
-    places = islice(first_records(sample, dialect, whole=whole), _RECORDS)
+    places = list(islice(first_records(sample, dialect, whole=whole), _RECORDS))
     long = [place for place in places if isinstance(place.record, Record) and place.record.line_count > 1]
     plain = Dialect(dialect.delimiter, None, runs=dialect.runs)
-    lines = [record for place in long for record in first_records(sample[place.start : place.end], plain, whole=True)]
-    are_rows = all(isinstance(line.record, Record) and len(line.record.cells) == width for line in lines)
-    return plain if long and are_rows else dialect
+    found = [one.record for place in long for one in first_records(sample[place.start : place.end], plain, whole=True)]
+    lines = [record.cells for record in found if isinstance(record, Record) and len(record.cells) == width]
+    if not long or len(lines) < len(found):
+        return dialect
+    others = [place.record for place in places if place not in long and isinstance(place.record, Record)]
+    rows = [record.cells for record in others if len(record.cells) == width]
+    valued = [i for i in range(width) if rows[1:] and sum(is_value(row[i]) for row in rows) >= 0.5 * len(rows)]
+    look_alike = bool(valued) and all(is_value(cells[i]) or not cells[i].strip() for cells in lines for i in valued)
+    has_faults = dialect.loose or any(record.literal_quote for record in others)
+    return plain if has_faults or look_alike else dialect
 
 
 def _tries(sample: str, whole: bool, told: str | None) -> Iterator[tuple[float, Dialect, int]]:
@@ -185,8 +193,15 @@ def _tries(sample: str, whole: bool, told: str | None) -> Iterator[tuple[float, 
                 continue
             for dialect, likely in _dialects(text, delimiter):
                 score, width = _score(text, dialect, whole)
+                if told is None and len(delimiter) > 1 and (width < 3 or _is_around(text, delimiter)):
+                    continue  # two words and their relation, or a mark around one
                 if score > 0:
                     yield score * weight * part * likely, dialect, width
+
+
+def _is_around(text: str, mark: str) -> bool:
+    lines = [line.strip() for line in text.split("\n") if mark in line]
+    return sum(line.startswith(mark) and line.endswith(mark) for line in lines) >= 0.8 * len(lines)
 
 
 def _seen_as(sample: str, delimiter: str) -> Iterator[tuple[str, float]]:
@@ -213,12 +228,13 @@ def _are_decimals(text: str) -> bool:
     """Whether commas stand in numbers between blanks, several on a line."""
     numbers = len(_DECIMALS.findall(text))
     lines = sum("," in line for line in text.split("\n"))
-    return numbers >= 0.95 * text.count(",") and numbers - len(_ALONE.findall(text)) >= 0.8 * lines > 0
+    return numbers >= 0.95 * text.count(",") and numbers >= 1.8 * lines > 0
 
 
 def _dialects(text: str, delimiter: str) -> Iterator[tuple[Dialect, float]]:
     """With this delimiter, the dialects that the text gives reason for, and how likely; the plainest first."""
-    for each, likely in (*_longer(text, delimiter), (delimiter, 1.0)):
+    longer = _longer(text, delimiter) if len(delimiter) == 1 else ()
+    for each, likely in (*longer, (delimiter, 1.0)):
         for dialect in _quotings(text, each):
             yield dialect, likely
     if delimiter == " " and (found := _BLANKS.findall(text)):

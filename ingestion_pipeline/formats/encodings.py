@@ -17,7 +17,8 @@ _LOOKED_AT_WORDS = 2000
 _MARKS = "€£¥§°©®™–—‘’“”„…«»‹›·•¿¡ªºµ¹²³¼½¾×÷±´¨№₪฿\xa0\u200e\u200f،؛؟"
 _JOINTS = "’‘·–—…\xa0"
 _CJK_MARKS = re.compile("[\u3000-\u303f\uff01-\uff60\uffe0-\uffe6‐-‧℃№①-⑳]")
-_WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f]+(?:[^\W\d_]|[^\x00-\x7f])*")
+# Begun only where a run of letters does: of a long one without others, each letter would look at all that follow.
+_WORD = re.compile(r"(?<![^\W\d_])[^\W\d_]*[^\x00-\x7f]+(?:[^\W\d_]|[^\x00-\x7f])*")
 _LATIN_RUN = re.compile(r"[^\x00-\x7f]{4}|^[^\x00-\x7f]{3}$")
 _CASES = re.compile(r"u?l*|u+")
 # Letters of several Western languages together are likelier than those of none.

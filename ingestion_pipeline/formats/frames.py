@@ -15,14 +15,18 @@ _LINES = 100
 _FEWEST = 2
 # A bar as ASCII or box drawing has it; lines of nothing but them and dashes are drawn between rows.
 _BAR = rb"(?:\||\xe2\x94[\x82\x83]|\xe2\x95\x91)"
-_RULE = rb"(?:[-+=|: \t]|\xe2[\x94\x95][\x80-\xbf])+"
-_BARS = re.compile(rb"^[ \t]*" + _BAR + rb"[ \t]*(.*?)[ \t]*" + _BAR + rb"[ \t]*(?=\r?$)", re.MULTILINE)
-_INNER = re.compile(rb"[ \t]*(?<!\\)(" + _BAR + rb")[ \t]*")
-_RULES = re.compile(rb"^" + _RULE + rb"(?=\r?$)", re.MULTILINE)
+# A missing value may be a dash, so that a line has two together, or three where blanks are; box drawing has its own.
+_DRAWN = rb"(?:[-+=|:]|\xe2[\x94\x95][\x80-\xbf])"
+_RULE = rb"(?=[^\n]*(?:--|==|\xe2\x94\x80|\xe2\x95\x90))" + _DRAWN + rb"++|(?=[^\n]*---)(?:" + _DRAWN + rb"|[ \t])++"
+_BARS = re.compile(rb"^[ \t]*+" + _BAR + rb"(.*)" + _BAR + rb"[ \t]*+(?=\r?$)", re.MULTILINE)
+# Begun only where blanks do: of a long run of them, each would look at all that follow.
+_INNER = re.compile(rb"(?<![ \t])[ \t]*+(?<!\\)(" + _BAR + rb")[ \t]*+")
+_RULES = re.compile(rb"^(?:" + _RULE + rb")(?=\r?$)", re.MULTILINE)
 _QUOTED = re.compile(rb'^"((?:[^"\r\n]|"")*+)"[,;\t|]*(?=\r?$)', re.MULTILINE)
 # As sqlcmd, SQL*Plus and Db2 print tables: `---- -------- ---`.
 _RULER = re.compile(rb" *(?:-+|=+)(?: +(?:-+|=+))+ *")
 _RULER_LINES = 20
+_COUNTED = re.compile(r"\s*\(?\d+ +(?:rows?|record)\b")
 _PRINTED = "Columns stand at fixed places under a ruled line; the line and the blanks that pad cells were left out."
 _DELIMITERS = "\t;|,"
 
@@ -40,10 +44,10 @@ def without_frame(lines: Iterable[bytes], facts: FormatFacts, *, quote: str | No
     if _stands_between_bars(shown):
         facts.warnings.append("The table is drawn with bars and lines; the outer bars and the lines were left out.")
         return _changed(lines, _without_bars)
-    if starts := _columns_under_a_rule(shown):
+    if ruled := _columns_under_a_rule(shown):
         facts.warnings.append(_PRINTED)
         delimiter = "\x1f" if b"\t" in head else "\t"
-        return _changed(lines, lambda text: _cut(text, starts, delimiter))
+        return _changed(lines, lambda text: _cut(text, *ruled, delimiter))
     if quote == '"' and _stands_in_quotes(shown):
         facts.warnings.append("Each line stands in quotes as a whole; they were taken off.")
         return _changed(lines, _without_quotes)
@@ -52,28 +56,36 @@ def without_frame(lines: Iterable[bytes], facts: FormatFacts, *, quote: str | No
 
 def _stands_between_bars(lines: list[bytes]) -> bool:
     """Whether nearly all lines begin and end with a bar, or are drawn between those; all that have a bar do."""
-    drawn = [line for line in lines if _RULES.fullmatch(line)]
-    rows = [found[1] for line in lines if not _RULES.fullmatch(line) and (found := _BARS.match(line))]
-    others = [line for line in lines if not _RULES.fullmatch(line) and not _BARS.match(line)]
-    if len(rows) < _FEWEST or not drawn or len(drawn) + len(rows) < 0.6 * len(lines):
+    others = [line for line in lines if not _RULES.fullmatch(line)]
+    if len(others) == len(lines):
         return False
-    return any(_INNER.search(row) for row in rows) and not any(_INNER.search(line) for line in others)
+    rows = [found[1] for line in others if (found := _BARS.match(line))]
+    if len(rows) < _FEWEST or len(lines) - len(others) + len(rows) < 0.6 * len(lines):
+        return False
+    outside = [line for line in others if _INNER.search(line) and not _BARS.match(line)]
+    return not outside and any(_INNER.search(row) for row in rows)
 
 
 def _without_bars(text: bytes) -> bytes:
     """Without the blanks that pad cells, too: they are drawn."""
-    return _INNER.sub(rb"\1", _BARS.sub(rb"\1", _RULES.sub(b"", text)))
+    return _INNER.sub(rb"\1", _BARS.sub(_stripped, _RULES.sub(b"", text)))
 
 
-def _columns_under_a_rule(lines: list[bytes]) -> list[int]:
-    """Where the columns begin, if nearly all lines keep to a ruled one; else nothing."""
+def _stripped(row: re.Match[bytes]) -> bytes:
+    return row[1].strip(b" \t")
+
+
+def _columns_under_a_rule(lines: list[bytes]) -> tuple[bytes, list[int]] | None:
+    """The ruled line and where its columns begin, if nearly all lines keep to it."""
     at = next((n for n, line in enumerate(lines[:_RULER_LINES]) if _RULER.fullmatch(line)), None)
-    if at is None:
-        return []
+    if at is None or any(b'"' in line for line in lines[:at]):
+        return None
     starts = [found.start() for found in re.finditer(rb"[-=]+", lines[at])]
-    below = [line.decode(errors="replace") for line in lines[at + 1 :] if not _RULER.fullmatch(line)]
-    kept = sum(_keeps_to(line, starts) for line in below)
-    return starts if kept >= max(_FEWEST, 0.8 * len(below)) else []
+    below = [line.decode(errors="replace") for line in lines[at + 1 :] if line.strip() != lines[at].strip()]
+    reaching = [line for line in below if len(line) > starts[1]]
+    kept = sum(_keeps_to(line, starts) for line in reaching)
+    is_kept = kept >= max(_FEWEST, 0.8 * len(reaching)) and len(reaching) >= 0.5 * len(below)
+    return (lines[at].strip(), starts) if is_kept else None
 
 
 def _keeps_to(line: str, starts: list[int]) -> bool:
@@ -81,23 +93,23 @@ def _keeps_to(line: str, starts: list[int]) -> bool:
     return all(line[start - 1 : start].isspace() for start in starts[1:] if start <= len(line))
 
 
-def _cut(text: bytes, starts: list[int], delimiter: str) -> bytes:
+def _cut(text: bytes, ruler: bytes, starts: list[int], delimiter: str) -> bytes:
     ends = [*starts[1:], None]
     cut = []
     for line in text.decode(errors="surrogateescape").split("\n"):
         bare = line.rstrip("\r")
-        if _RULER.fullmatch(bare.encode(errors="replace")):
+        if bare.strip().encode(errors="replace") == ruler:
             cut.append("")
-        elif bare.strip() and len(bare) > starts[1] and _keeps_to(bare, starts):
+        elif len(bare) > starts[1] and _keeps_to(bare, starts) and not _COUNTED.match(bare):
             cells = [bare[start:end].strip() for start, end in zip([0, *starts[1:]], ends, strict=True)]
-            cut.append(delimiter.join(_quoted(cell) for cell in cells))
+            cut.append(delimiter.join(_quoted(cell, delimiter) for cell in cells))
         else:
             cut.append(line)
     return "\n".join(cut).encode(errors="surrogateescape")
 
 
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if '"' in cell else cell
+def _quoted(cell: str, delimiter: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if '"' in cell or delimiter in cell else cell
 
 
 def _stands_in_quotes(lines: list[bytes]) -> bool:
@@ -106,6 +118,8 @@ def _stands_in_quotes(lines: list[bytes]) -> bool:
     quoted = [found[1] for line in lines if (found := _QUOTED.match(line))]
     if len(quoted) < len(lines) - 1:  # names may go without
         return False
+    if not _QUOTED.match(lines[0]) and b"" in re.split(rb"[,;\t|]", lines[0]):
+        return False  # a column without a name is one that is padded
     inner = [_without_quotes(line).decode(errors="replace") for line in lines]
     for delimiter in _DELIMITERS:
         widths = {len(cells) for cells in csv.reader(inner, delimiter=delimiter)}

@@ -16,12 +16,56 @@ from ingestion_pipeline.formats.dialects import is_value
 
 MAX_HEADER_ROWS = 5
 _NAME_CHARACTERS = 100
+# Over columns of values, so many texts beside words are no row: not all of them would fail at once.
+_MANY_NAMES = 4
 _VALUE = "value"
 _SMALL, _CAPITALS, _DIGITS = re.compile("[^\\W\\d_A-Z]+"), re.compile("[A-Z]+"), re.compile(r"\d+")
 _YEAR = re.compile(r"1[5-9]\d\d|2[01]\d\d")
 _DATE = re.compile(r"\d{1,4}[-/]\d{1,2}(?:[-/]\d{1,4})?|\d{1,2}\.\d{1,2}\.\d{2,4}")
+# What stands over the first column where one year stands over the last: without it, that may be an amount.
+_KINDS = frozenset(
+    [
+        "country",
+        "countries",
+        "state",
+        "region",
+        "area",
+        "county",
+        "city",
+        "district",
+        "place",
+        "name",
+        "code",
+        "category",
+        "indicator",
+        "item",
+        "product",
+        "sector",
+        "type",
+        "kind",
+        "group",
+        "age",
+        "sex",
+        "land",
+        "pays",
+        "país",
+        "paese",
+        "series",
+        "variable",
+        "measure",
+        "month",
+        "station",
+        "school",
+        "team",
+        "company",
+        "entity",
+        "geo",
+        "iso",
+    ]
+)
 # Letters, or the signs of a unit.
 _NAME = re.compile(r".*(?:[^\W\d_]|[%‰°€$£¥#])", re.DOTALL)
+_NO_LETTERS = re.compile(r"[\W_]+")
 _IN_BRACKETS = re.compile(r"\(.*\)|\[.*\]|\{.*\}|<.*>", re.DOTALL)
 _MISSING = frozenset(
     {"-", "--", "---", "–", "—", ".", "..", "...", "…", "?", "*", ":", "/", "x", "n/a", "na", "nan", "n.a.", "#n/a"}
@@ -31,7 +75,7 @@ _MISSING = frozenset(
 
 def looks_like_header(cells: Sequence[str], valued: Sequence[int]) -> bool:
     """Whether texts stand over the columns that hold values."""
-    there = [cells[i] for i in valued if i < len(cells) and cells[i].strip()]
+    there = [cells[i] for i in valued if i < len(cells) and cells[i].strip() and not is_missing(cells[i])]
     return bool(there) and not any(is_value(cell) for cell in there)
 
 
@@ -109,18 +153,24 @@ def _is_further_row_of_names(
     cells: Sequence[str], first: Sequence[str], body: Sequence[Sequence[str]], looks: dict[int, str], width: int
 ) -> bool:
     filled = _filled(cells)
-    gaps = [i for i in filled if i >= len(first) or not first[i].strip()]
+    gaps = [i for i in filled if i and (i >= len(first) or not first[i].strip())]
     if len(cells) != width:
         return False
-    if not cells[0].strip() and first[0].strip() and _names_by_steps(cells, body, looks):
+    above = [first[i].strip() for i in filled if i < len(first)]
+    if (
+        not cells[0].strip()
+        and first[0].strip()
+        and len(set(above)) < len(above)
+        and _names_by_steps(cells, body, looks)
+    ):
         return True  # years or days under names that come again
     if any(is_value(cells[i]) for i in filled) or alike(cells, looks):
         return False
-    explained = sum(_explains(cells[i], first[i]) for i in filled if i < len(first))
-    if len(filled) > 1 and explained == len(filled):
-        return True
     values = [i for i, look in looks.items() if look == _VALUE]
     over_values = [i for i in filled if i in values]
+    explained = sum(_explains(cells[i], first[i]) for i in filled if i < len(first))
+    if len({cells[i] for i in filled}) > 1 and explained == len(filled) and (over_values or not values):
+        return True
     if values and not over_values:
         return len(gaps) > 1  # answers under one question, with nothing where each row has its number
     names = [i for i in over_values if _NAME.match(cells[i]) and not is_missing(cells[i])]
@@ -128,14 +178,15 @@ def _is_further_row_of_names(
         return False
     others = [i for i in filled if i not in values and not _IN_BRACKETS.fullmatch(cells[i].strip())]
     # A row that fills the columns of words as well may be one of data, in which the others say `absent`.
-    is_various = len(names) >= max(2, len(others)) and len({cells[i] for i in names}) > 1
+    least = 2 if explained >= len(filled) / 2 else _MANY_NAMES
+    is_various = len(names) >= max(least, len(others)) and len({cells[i] for i in names}) > 1
     return not others or bool(gaps) or is_various
 
 
 def _explains(cell: str, name: str) -> bool:
     """Whether a cell under a name belongs to it: a unit or remark in brackets, or the name with more words."""
-    cell, name = cell.strip(), name.strip()
-    return (bool(name) and name.lower() in cell.lower()) or _IN_BRACKETS.fullmatch(cell) is not None
+    words, name = (_NO_LETTERS.sub("", text).lower() for text in (cell, name))
+    return (bool(name) and name in words) or _IN_BRACKETS.fullmatch(cell.strip()) is not None
 
 
 def _filled(cells: Sequence[str]) -> list[int]:
@@ -149,11 +200,11 @@ def _names_by_steps(cells: Sequence[str], body: Sequence[Sequence[str]], looks: 
 
 
 def _steps(cells: Sequence[str], looks: dict[int, str]) -> str | None:
-    values = [cell for i, c in enumerate(cells) if looks.get(i) == _VALUE and is_value(cell := c.strip())]
-    if not values or len(set(values)) < len(values):
+    values = [cell for c in cells if is_value(cell := c.strip())]
+    if _VALUE not in looks.values() or not values or len(set(values)) < len(values):
         return None
     if all(map(_YEAR.fullmatch, values)) and values in (sorted(values), sorted(values, reverse=True)):
-        return "years" if len(values) > 1 or not is_value(cells[0].strip()) else None
+        return "years" if len(values) > 1 or cells[0].strip().lower() in _KINDS else None
     if len(values) < 2:
         return None
     if all(map(_DATE.fullmatch, values)) and len(set(map(_shape, values))) == 1:

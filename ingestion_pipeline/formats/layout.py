@@ -35,6 +35,10 @@ _MAX_PREAMBLE_ROWS = 100
 _MAX_FITTING_PREAMBLE_ROWS = 10
 # A table before a wider one has so many lines; with fewer, it is what stands above that one.
 _LEAST_TABLE_ROWS, _LEAST_ROWS_OF_PAIRS = 4, 10
+_MANY_TIMES = 5
+_NAMES_OF_ROWS = frozenset(
+    ("id", "no", "nr", "num", "number", "index", "idx", "key", "name", "label", "code", "row", "#")
+)
 _FIELDS, _MARKED_NAME = re.compile(r"#\s*fields:?\s+(.*\S)", re.IGNORECASE), re.compile(r"#\w")
 _COMMENT = re.compile(r"\s*(?:#|%|//)")
 # A line drawn under names, as Markdown and consoles have it.
@@ -114,7 +118,7 @@ def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bo
     if not before:
         return width
     narrow, count = before.most_common(1)[0]
-    if count < 2 or count < 0.9 * before.total():
+    if count < 3 or count < 0.9 * before.total():
         return width
     if sum(len(entry.cells) == narrow for entry in entries[begin:]) > 0.1 * len(entries[begin:]):
         return width  # ragged rows
@@ -124,6 +128,8 @@ def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bo
     # Keys have words for values, too: a short table proves itself by the gap behind it, one of pairs by two columns.
     has_gap = any(entry.after_blank for entry in entries[max(0, begin - 1) : begin + 1])
     if count < least and not (has_gap and (narrow > 2 or len(valued) == narrow)):
+        return width
+    if count < least and _is_metadata(count, entries[begin:], width):
         return width
     is_named = all(map(str.strip, table[0])) and looks_like_header(table[0], valued)
     return narrow if is_named else width
@@ -184,7 +190,7 @@ def _behind_a_gap(entries: Sequence[Entry], width: int) -> int:
         if position >= first and fits(entry, width) and alike(entry.cells, looks) > 0.5
     )
     row = next(rows, None) if looks else None
-    if row is None or _is_table(entries[first:row], width):
+    if row is None or _is_table(entries[first:row], entries[row:], width):
         return first
     begin = row
     while begin > first and _is_header_above(entries[begin - 1], entries[begin], width):
@@ -200,15 +206,20 @@ def _behind_a_gap(entries: Sequence[Entry], width: int) -> int:
     return begin if is_preamble and names_something and entries[begin].filled > 1 else first
 
 
-def _is_table(entries: Sequence[Entry], width: int) -> bool:
+def _is_table(entries: Sequence[Entry], behind: Sequence[Entry], width: int) -> bool:
     """Whether records before a gap are names and rows; keys and values may look so, too, where columns are two."""
     part = [entry for entry in takewhile(lambda each: not each.after_blank, entries[1:]) if fits(entry, width)]
     rows = [entry.cells for entry in part]
-    if not rows or not fits(entries[0], width) or entries[0].filled < width:
+    if len(rows) < 2 or not fits(entries[0], width) or entries[0].filled < width:
         return False
     valued = valued_columns(rows, width)
-    is_sure = len(valued) == width if width == 2 else len(rows) > 1
+    is_sure = (width > 2 or len(valued) == width) and not _is_metadata(len(rows), behind, width)
     return is_sure and looks_like_header(entries[0].cells, valued)
+
+
+def _is_metadata(rows: int, behind: Sequence[Entry], width: int) -> bool:
+    """Whether so few rows before so many are what a device says of itself, rather than a table."""
+    return rows < _LEAST_TABLE_ROWS and sum(fits(entry, width) for entry in behind) > _MANY_TIMES * rows
 
 
 def _named_by_a_comment(entries: Sequence[Entry], sample: str, dialect: Dialect, width: int) -> Layout | None:
@@ -220,6 +231,8 @@ def _named_by_a_comment(entries: Sequence[Entry], sample: str, dialect: Dialect,
         header = next((found for found in names if len(found) == width), None)
         if header is not None:
             first = entries[at]
+            if bare(first.cells) == bare(header):
+                return None  # its own header says the same
             lines = [line.rstrip("\r") for line in sample[: first.start].split("\n")[:-1]]
             return Layout([name.strip() for name in header], first.start, first.line, 1, lines)
     return None
@@ -264,7 +277,7 @@ def _behind_a_title(table: Sequence[Entry], width: int) -> int:
     if len(table) < 3 or width < 4 or not (fits(table[0], width) and fits(table[1], width)):
         return 0
     title, names = table[0].cells, table[1].cells
-    is_padded = table[0].filled <= width / 2 and all(map(str.strip, title[: table[0].filled]))
+    is_padded = table[0].filled < width / 2 and all(map(str.strip, title[: table[0].filled]))
     is_named = names[0].strip() and table[1].filled > table[0].filled
     is_header = looks_like_header(names, _valued_below(table[2:], width))
     return int(is_padded and bool(is_named) and is_header)
@@ -295,17 +308,22 @@ def _rows_of_names(table: Sequence[Entry], width: int) -> int:
 
 
 def _repeats(header: Sequence[Entry], rows: Sequence[Entry], width: int) -> list[list[str]]:
-    records = [bare(entry.cells) for entry in header if fits(entry, width) and entry.filled > 1]
-    if not records or len(set(records[0])) < width:
+    names = bare(header[0].cells) if header and fits(header[0], width) else []
+    if len(names) < 2 or len(set(names)) < width:
         return []
+    # Of further rows of names only drawn lines: others may be like a row.
+    records = [names, *(bare(entry.cells) for entry in header[1:] if fits(entry, width) and _is_rule(entry))]
     fitting = [entry.cells for entry in rows if fits(entry, width) and bare(entry.cells) not in records]
-    return records if looks_like_header(records[0], valued_columns(fitting, width)) else []
+    return records if looks_like_header(names, valued_columns(fitting, width)) else []
 
 
 def _has_row_names(table: Sequence[Entry], width: int) -> bool:
     """Whether the first column has no name because it names or numbers rows: so R writes tables, and pandas prints."""
     body = [entry.cells for entry in table[1:] if fits(entry, width)]
     if len(table[0].cells) != width - 1 or width < 3 or not body or table[0].filled < width - 1:
+        return False
+    ends_filled = sum(bool(row[-1].strip()) for row in body) >= 0.8 * len(body)
+    if table[0].cells[0].strip().lower().rstrip(".") in _NAMES_OF_ROWS or not ends_filled:
         return False
     first = [row[0].strip() for row in body]
     if first[:2] in (["0", "1"], ["1", "2"]):

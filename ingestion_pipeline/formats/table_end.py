@@ -29,6 +29,10 @@ _NOTE = re.compile(
     r"|(?i:notes?|source|quelle|hinweis|stand|fonte|fuente|nota|(?:crown )?copyright|end of)\b"
     r"|\S[^:]{1,40}:\s|(?:\S+ ){4})"
 )
+# Behind one of these, whatever else has its first cell alone is a note as well.
+_NOTED = re.compile(r"\s*(?i:notes?|source|quelle|hinweis|fonte|fuente|nota|(?:crown )?copyright|end of)\b")
+# Words are looked for in the beginning of a line.
+_JUDGED_CHARACTERS = 1000
 # With fewer cells, an empty one is nothing unusual; with more records of the kind, they are the table's own.
 _LEAST_PADDED, _MOST_SINGLE, _MOST_PADDED = 3, 10, 100_000
 # Where there are more, blank lines are a habit of the file and separate no tables.
@@ -91,10 +95,17 @@ def end_of_table(
 
 @dataclass(frozen=True, slots=True)
 class _Padded:
-    """Good records that may be none: the numbers of those without a cell, and with the first cell alone."""
+    """Good records that may be none.
+
+    Attributes:
+        empty: The numbers of those without a cell.
+        single: Of those with the first cell alone.
+        titles: Those of them that may be titles of tables: none where such records are usual.
+    """
 
     empty: frozenset[int] = frozenset()
     single: frozenset[int] = frozenset()
+    titles: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, cells: pl.DataFrame) -> "_Padded":
@@ -108,7 +119,7 @@ class _Padded:
         is_empty = first.gather(thin).is_null()
         empty, single = frozenset(thin.filter(is_empty)), frozenset(thin.filter(~is_empty))
         is_habit = len(single) > max(_MOST_SINGLE, (cells.height - len(empty)) / 2)
-        return cls(empty, frozenset() if is_habit else single)
+        return cls(empty, single, frozenset() if is_habit else single)
 
 
 def may_be_padded(block: bytes, delimiter: str, width: int) -> bool:
@@ -133,8 +144,8 @@ def _after_a_blank_line(
         return None
     bad = {record.line: record.text for record in block.malformed}
     lines = block.lines.to_list()
-    rows = {line: row for row, line in enumerate(lines) if row not in padded.empty and row not in padded.single}
-    bad |= {lines[row]: cells.item(row, 0) for row in padded.single}
+    rows = {line: row for row, line in enumerate(lines) if row not in padded.empty and row not in padded.titles}
+    bad |= {lines[row]: cells.item(row, 0) for row in padded.titles}
     starts = sorted([*rows, *bad])
     gaps = sorted(block.blank_lines + [lines[row] for row in padded.empty])
     for blank in ([-1] if after_blank else []) + gaps:
@@ -183,10 +194,7 @@ def _prose_at_the_end(
 ) -> End | None:
     """Where prose begins that ends the block, and so the file if nothing comes after it."""
     width = cells.width
-    row = at = len(block.lines) - 1
-    while at in padded.empty or at in padded.single:
-        # What follows a note is one, too.
-        row, at = at - 1 if _is_padding(at, cells, padded) else row, at - 1
+    row = _last_row(cells, padded, look)
     last_good = block.lines[row] if row >= 0 else -1
     last = [record for record in block.malformed if record.line > last_good]
     before = 0 if row >= 0 else look.bad_records
@@ -205,8 +213,28 @@ def _prose_at_the_end(
     return None if end is None else End(end, decided=final)
 
 
+def _last_row(cells: pl.DataFrame, padded: _Padded, look: Look) -> int:
+    """The number of the last record that is no padding; -1 if all are."""
+    last = row = cells.height - 1
+    while row in padded.empty or row in padded.single:
+        row -= 1
+    stretch = range(row + 1, last + 1)
+    singles = [at for at in stretch if at in padded.single]
+    rows = [*look.first_rows, *cells.head(LOOKED_AT).rows()][:LOOKED_AT]
+    look_like_notes = sum(_NOTE.match(cell) is not None for cell, *others in rows if cell and any(others))
+    if len(singles) > _MOST_SINGLE or look_like_notes > 0.1 * len(rows):
+        singles = []
+    noted = next((at for at in singles if _NOTED.match(cells.item(at, 0))), None)
+    if noted is not None:
+        return noted - 1
+    row = last
+    while row in padded.empty or (row in singles and _is_padding(row, cells, padded)):
+        row -= 1
+    return row
+
+
 def _is_words(text: str, dialect: Dialect) -> bool:
-    return _is_title(text, dialect) and _WORDS.search(text) is not None
+    return _is_title(text, dialect) and _WORDS.search(text, 0, _JUDGED_CHARACTERS) is not None
 
 
 def is_prose(text: str, dialect: Dialect, width: int) -> bool:
@@ -214,7 +242,9 @@ def is_prose(text: str, dialect: Dialect, width: int) -> bool:
     cells = width_of_line(text, dialect)
     if cells == 1:
         # Of two cells, a word may be what is left of one that lost its delimiter.
-        return not is_value(text) and (_WORDS if width < 3 else _LETTERS).search(text) is not None
+        return (
+            not is_value(text) and (_WORDS if width < 3 else _LETTERS).search(text, 0, _JUDGED_CHARACTERS) is not None
+        )
     parts = text.split(dialect.delimiter)
     is_sentence = dialect.delimiter in _IN_SENTENCES and all(part.startswith(" ") for part in parts[1:])
     return cells < width and is_sentence and len(text.split()) > cells + 1 and not any(map(is_value, parts[:-1]))
