@@ -18,51 +18,19 @@ MAX_HEADER_ROWS = 5
 _NAME_CHARACTERS = 100
 # Over columns of values, so many texts beside words are no row: not all of them would fail at once.
 _MANY_NAMES = 4
+_LEAST_OF_NAME = 3
 _VALUE = "value"
 _SMALL, _CAPITALS, _DIGITS = re.compile("[^\\W\\d_A-Z]+"), re.compile("[A-Z]+"), re.compile(r"\d+")
 _YEAR = re.compile(r"1[5-9]\d\d|2[01]\d\d")
 _DATE = re.compile(r"\d{1,4}[-/]\d{1,2}(?:[-/]\d{1,4})?|\d{1,2}\.\d{1,2}\.\d{2,4}")
 # What stands over the first column where one year stands over the last: without it, that may be an amount.
-_KINDS = frozenset(
-    [
-        "country",
-        "countries",
-        "state",
-        "region",
-        "area",
-        "county",
-        "city",
-        "district",
-        "place",
-        "name",
-        "code",
-        "category",
-        "indicator",
-        "item",
-        "product",
-        "sector",
-        "type",
-        "kind",
-        "group",
-        "age",
-        "sex",
-        "land",
-        "pays",
-        "país",
-        "paese",
-        "series",
-        "variable",
-        "measure",
-        "month",
-        "station",
-        "school",
-        "team",
-        "company",
-        "entity",
-        "geo",
-        "iso",
-    ]
-)
+# fmt: off
+_KINDS = frozenset([
+    "country", "countries", "state", "region", "area", "county", "city", "district", "place", "station", "school",
+    "name", "code", "category", "indicator", "item", "product", "sector", "type", "kind", "group", "age", "sex", "land",
+    "pays", "país", "paese", "series", "variable", "measure", "month", "team", "company", "entity", "geo", "iso",
+])
+# fmt: on
 # Letters, or the signs of a unit.
 _NAME = re.compile(r".*(?:[^\W\d_]|[%‰°€$£¥#])", re.DOTALL)
 _NO_LETTERS = re.compile(r"[\W_]+")
@@ -176,7 +144,9 @@ def _is_further_row_of_names(
     names = [i for i in over_values if _NAME.match(cells[i]) and not is_missing(cells[i])]
     if not names or len(names) < 0.6 * len(over_values):
         return False
-    others = [i for i in filled if i not in values and not _IN_BRACKETS.fullmatch(cells[i].strip())]
+    others = [i for i in filled if i not in values]
+    if len({cells[i] for i in filled}) > 1:
+        others = [i for i in others if not _IN_BRACKETS.fullmatch(cells[i].strip())]
     # A row that fills the columns of words as well may be one of data, in which the others say `absent`.
     least = 2 if explained >= len(filled) / 2 else _MANY_NAMES
     is_various = len(names) >= max(least, len(others)) and len({cells[i] for i in names}) > 1
@@ -186,7 +156,7 @@ def _is_further_row_of_names(
 def _explains(cell: str, name: str) -> bool:
     """Whether a cell under a name belongs to it: a unit or remark in brackets, or the name with more words."""
     words, name = (_NO_LETTERS.sub("", text).lower() for text in (cell, name))
-    return (bool(name) and name in words) or _IN_BRACKETS.fullmatch(cell.strip()) is not None
+    return (len(name) >= _LEAST_OF_NAME and name in words) or _IN_BRACKETS.fullmatch(cell.strip()) is not None
 
 
 def _filled(cells: Sequence[str]) -> list[int]:

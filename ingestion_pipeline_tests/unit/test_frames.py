@@ -89,3 +89,22 @@ def test_a_contract_reads_what_a_console_printed():
     reader = open_rows([printed], contract=contract_of({"name": {"type": "string"}}), chunk_bytes=50)
     rows = [row for chunk in reader.chunks() for row in chunk.cells.select("at", "name").rows()]
     assert rows == [("2024-01-02", "Ann"), ("2024-01-03", "Bob")]
+
+
+BLANKS = b" " * 200_000
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"a|b\n|" + BLANKS + b"x\n1|2\n1|2\n", 3),
+        (b"| a | b |\n|---|---|\n|" + BLANKS + b"x\n| 3 | 4 |\n", 1),
+        (b"a   b\n--- ---\n1   2\n3   4\n" + BLANKS + b"x\n", 3),
+        ("ä,b\n1,2\n".encode("cp1252") + b"x" * 60_000 + b"\n", 1),
+        (b"a,b,c\n1,2,3\n" + b"x" * 3_000_000 + b"\n", 1),
+    ],
+    ids=["blanks behind a bar", "blanks in a frame", "blanks under a ruled line", "letters in cp1252", "letters"],
+)
+def test_a_long_run_is_looked_at_once(data, rows):
+    """Not for every place in it: that would take minutes or hours."""
+    assert sum(chunk.cells.height for chunk in open_rows([data], contract=None, chunk_bytes=1 << 20).chunks()) == rows
