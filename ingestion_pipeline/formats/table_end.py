@@ -224,10 +224,7 @@ def _last_row(cells: pl.DataFrame, padded: _Padded, look: Look) -> int:
     look_like_notes = sum(_NOTE.match(cell) is not None for cell, *others in rows if cell and any(others))
     if len(singles) > _MOST_SINGLE or look_like_notes > 0.1 * len(rows):
         singles = []
-    noted = next((at for at in singles if _NOTED.match(cells.item(at, 0))), None)
-    if noted is not None:
-        return noted - 1
-    row = last
+    row = next((at - 1 for at in singles if _NOTED.match(cells.item(at, 0))), last)
     while row in padded.empty or (row in singles and _is_padding(row, cells, padded)):
         row -= 1
     return row

@@ -206,6 +206,11 @@ EXPORTS: dict[str, tuple[str | bytes, str, list[str]]] = {
         "Area|Men|Women",
         ["Ashton|3|4", "Barton|4|5"],
     ),
+    "a remark, a note and something else": (
+        "Area,Men,Women\nAshton,3,4\nBarton,4,5\n(a) estimated,,\nNote: rounded,,\nEnd of file,,\n",
+        "Area|Men|Women",
+        ["Ashton|3|4", "Barton|4|5"],
+    ),
     "a source and a copyright": (
         "Area,Men,Women\nAshton,3,4\nBarton,4,5\nSource: ONS,,\nCrown copyright,,\n",
         "Area|Men|Women",
