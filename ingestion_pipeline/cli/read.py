@@ -84,9 +84,11 @@ def read(
 
 
 def _targets(files: Sequence[Path], to: Path) -> list[Path]:
+    if len(files) > 1 and not to.suffix and not to.exists():
+        to.mkdir(parents=True)
     if not to.is_dir():
         if len(files) > 1:
-            raise ConfigurationError(f"{to} is no directory.", hint="Name an existing directory for several files.")
+            raise ConfigurationError(f"{to} is no directory.", hint="Name a directory for several files.")
         _form(to)
         return [to]
     targets = [to / f"{source.stem}.csv" for source in files]

@@ -77,6 +77,12 @@ def test_what_cannot_be_done_is_said_before_anything_is_read(call, arguments, sa
     assert says in answer.err
 
 
+def test_a_directory_for_several_files_is_made_if_it_is_not_there(call, file, tmp_path):
+    answer = call("read", file("a.csv", "a,b\n1,2\n"), file("b.csv", "a,b\n3,4\n"), "--to", tmp_path / "new" / "out")
+    assert answer.code == 0
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == ["a.csv", "b.csv"]
+
+
 def test_two_files_that_would_become_one_are_refused(call, file, tmp_path):
     (tmp_path / "out").mkdir()
     answer = call("read", file("a.csv", "a,b\n1,2\n"), file("a.txt", "a,b\n1,2\n"), "--to", tmp_path / "out")
