@@ -87,6 +87,8 @@ _BLANKS = re.compile(r"\S {2,}(?=\S)")
 _ONE_QUOTED_CELL = re.compile(r'[\w "]*\r?\n(?:"(?:[^"\r\n]|"")*+"\r?\n)+')
 _LEAST_LOOSE, _LOOSE_PART = 3, 0.04
 _LEAST_OF_ANOTHER = 2
+_SURE = 1.2
+_IN_DIGITS = re.compile(r"\d,\d")
 # Evidence below this is no table: one column.
 _TABLE = 0.12
 
@@ -148,7 +150,7 @@ def detect(sample: str, *, whole: bool, delimiter: str | None = None) -> Detecte
         records = islice(first_records(sample, Dialect(unused, '"'), whole=whole), _RECORDS)
         quote = None if any(isinstance(place.record, Broken) for place in records) else '"'
         return Detected(Dialect(unused, quote), 1.0 if not tried else 0.5, None, 1)
-    score, dialect, width = tried[0]
+    score, dialect, width = _best(sample, tried) if delimiter is None else tried[0]
     dialect = _without_needless_quotes(sample, dialect, width, whole)
     if dialect.delimiter[:1] in (" ", ":"):
         width = width_of(sample, dialect, whole=whole)  # times and moments were hidden
@@ -184,6 +186,43 @@ def _without_needless_quotes(sample: str, dialect: Dialect, width: int, whole: b
     look_alike = bool(valued) and all(is_value(cells[i]) or not cells[i].strip() for cells in lines for i in valued)
     has_faults = dialect.loose or any(record.literal_quote for record in others)
     return plain if has_faults or look_alike else dialect
+
+
+def _best(sample: str, tried: Sequence[tuple[float, Dialect, int]]) -> tuple[float, Dialect, int]:
+    """The best dialect; or another, whose delimiter stands equally often on each line, the names' too.
+
+    Within cells other marks can be as even as a delimiter, but for the header, and with blanks for all lines: points of
+    shapes, groups of digits, addresses. The better look of what they cut out of a cell is no evidence then.
+    """
+    best = tried[0]
+    is_weak = best[1].delimiter.isspace() and best[1].delimiter != "\t"
+    if not is_weak and _fits_all(sample, best[1], best[2]):
+        return best
+    for score, dialect, width in tried[1:]:
+        mark = dialect.delimiter
+        if (
+            mark not in _MAJOR
+            or dialect.quote != '"'
+            or dialect.escape
+            or dialect.padded
+            or mark == best[1].delimiter.strip()
+        ):
+            continue
+        is_prose = sample.count(f"{mark} ") + sample.count(f"{mark}\n") >= sample.count(mark)
+        if not is_prose and not (mark == "," and _IN_DIGITS.search(sample)) and _fits_all(sample, dialect, width):
+            return max(score, _SURE * best[0]), dialect, width
+    return best
+
+
+def _fits_all(sample: str, dialect: Dialect, width: int) -> bool:
+    """Whether all records have the width, and no cell a part of a quoted one."""
+    records = [place.record for place in islice(first_records(sample, dialect, whole=True), _RECORDS)]
+    return len(records) > 1 and all(
+        isinstance(record, Record)
+        and len(record.cells) == width
+        and not any(cell.count('"') % 2 for cell, quoted in zip(record.cells, record.quoted, strict=True) if not quoted)
+        for record in records[:-1] or records
+    )
 
 
 def _tries(sample: str, whole: bool, told: str | None) -> Iterator[tuple[float, Dialect, int]]:

@@ -33,6 +33,8 @@ _KINDS = frozenset([
 # fmt: on
 # Letters, or the signs of a unit.
 _NAME = re.compile(r".*(?:[^\W\d_]|[%‰°€$£¥#])", re.DOTALL)
+# A phone number, a postcode or another long number; a sentence.
+_NO_NAME = re.compile(r"^\+\d|\b\d{5,}\b|\w\W+\w+\W+\w+[.!?]$")
 _NO_LETTERS = re.compile(r"[\W_]+")
 _IN_BRACKETS = re.compile(r"\(.*\)|\[.*\]|\{.*\}|<.*>", re.DOTALL)
 _MISSING = frozenset(
@@ -114,6 +116,8 @@ def _is_first_row_of_names(cells: Sequence[str], body: Sequence[Sequence[str]], 
     judged = [cells[i] for i in filled if i in looks]
     if judged and all(is_missing(cell) and cell.strip() not in "xX" for cell in judged):
         return _are_names(cells, body)  # nothing but `n/a` speaks for it
+    if _VALUE not in looks.values() and any(_NO_NAME.search(cells[i]) for i in filled):
+        return False
     return alike(cells, looks) <= 0.25 or _names_by_steps(cells, body, looks)
 
 
@@ -199,7 +203,7 @@ def _are_names(cells: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     filled = [name for name in names if name]
     if not filled or len(set(filled)) <= 0.5 * len(filled) or len(filled) < 0.5 * len(names):
         return False
-    if any(is_value(name) or len(name) > _NAME_CHARACTERS for name in filled):
+    if any(is_value(name) or len(name) > _NAME_CHARACTERS or _NO_NAME.search(name) for name in filled):
         return False
     again = sum(
         any(column < len(row) and row[column].strip() == name for row in below)

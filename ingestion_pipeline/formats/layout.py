@@ -247,7 +247,7 @@ def _behind_comments(entries: Sequence[Entry], first: int, width: int) -> int:
     if not comments or behind == len(entries) or comments > _MAX_PREAMBLE_ROWS:
         return first
     table = entries[behind - 1 :]
-    body = [entry.cells for entry in table[2:] if fits(entry, width)]
+    body = [entry.cells for entry in table[2:] if fits(entry, width) and not _is_rule(entry)]
     looks = looks_of(body, width)
     if looks and alike(table[1].cells, looks) <= 0.25:
         return behind
