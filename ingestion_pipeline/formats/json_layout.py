@@ -29,8 +29,8 @@ class Layout:
         pattern: A regular expression (Rust's syntax) of exactly the texts that have it.
         positions: Where each key stands, from 0.
         separator: What stands between a value and the name of the next key, its opening quote included. It
-            occurs nowhere else: inside a string there is no bare quote, and the pattern takes no string that
-            ends like the separator's part before the quote.
+            occurs nowhere else: inside a string there is no bare quote, and neither a string that the pattern takes
+            nor a key ends like the separator's part before the quote.
     """
 
     pattern: str
@@ -97,6 +97,8 @@ def layout_of(text: str) -> Layout | None:
     if position != len(text) or len(colons) != 1 or len(gaps) > 1 or len(set(names)) != len(names):
         return None
     separator = ",".join(gaps.pop() if gaps else ("", "")) + '"'
+    if any(name.endswith(separator[-2]) for name in names):
+        return None
     before, colon, after = "{" + before + '"', '"' + colons.pop(), after + "}"
     final = re.escape(separator[-2])
     value = rf'(?:"(?:(?:{_PLAIN}|{_ESCAPE})*(?:[^"\\\x00-\x1f{final}]|{_ESCAPE}))?"|{_OTHER_VALUES})'

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingestion_pipeline.errors import UnreadableFile
@@ -146,6 +146,8 @@ CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 
 
 @settings(max_examples=60, deadline=None)
+@example(names=[","], rows=[[None] * 4])
+@example(names=[",", "y", "z,"], rows=[["a", None, ",", None], ["1,", "2", "", None]])
 @given(
     names=st.lists(CELL, min_size=1, max_size=4, unique_by=lambda name: name.strip().casefold()),
     rows=st.lists(st.lists(st.none() | CELL, min_size=4, max_size=4), min_size=1, max_size=6),
