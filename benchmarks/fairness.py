@@ -164,7 +164,8 @@ class Play:
         with browser_page() as page:
             page.goto(f"{self.bench.settings.dagster_url}/assets/{HISTORY}?view=partitions")
             page.get_by_role("button", name="Materialize").first.click()
-            days = page.get_by_placeholder("ex: 20")
+            # The page has more such fields, with other days, as soon as all of it is loaded.
+            days = page.get_by_placeholder(f"ex: {FIRST_DAY}")
             days.fill(f"[{first}...{last}]")
             days.press("Enter")
             page.get_by_text(f"{(last - first).days + 1} partitions", exact=True).wait_for()
