@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_pipeline.domain.contract import FileFormat
@@ -56,7 +56,6 @@ def test_told_the_dialect_any_table_comes_back_cell_for_cell(rows, delimiter, qu
 )
 def test_untold_any_table_without_a_rival_delimiter_comes_back(width, data, delimiter, line_end):
     rows = data.draw(st.lists(st.tuples(*[PLAIN] * width), min_size=5, max_size=12))
-    assume(rows[0] not in rows[1:])  # a header that comes again is left out
     text = "".join(delimiter.join(row) + line_end for row in rows)
     reader = open_rows([text.encode()], contract=None, chunk_bytes=1 << 20)
     found = [tuple(reader.facts.header)] if reader.facts.header_rows == 1 else []
@@ -64,7 +63,10 @@ def test_untold_any_table_without_a_rival_delimiter_comes_back(width, data, deli
     if reader.facts.header_rows > 1:
         found = rows[: reader.facts.header_rows] + found
     assert reader.facts.delimiter == delimiter
-    assert found == rows
+    # A header that comes again is left out, and told: nothing else is, and no other row.
+    is_told = any("The header comes again" in warning for warning in reader.facts.warnings)
+    before = reader.facts.header_rows
+    assert found == [*rows[:before], *(row for row in rows[before:] if not (is_told and row == rows[0]))]
 
 
 def test_two_delimiters_that_fit_as_well_are_told():
