@@ -217,11 +217,12 @@ def _best(sample: str, tried: Sequence[tuple[float, Dialect, int]]) -> tuple[flo
 def _fits_all(sample: str, dialect: Dialect, width: int) -> bool:
     """Whether all records have the width, and no cell a part of a quoted one."""
     records = [place.record for place in islice(first_records(sample, dialect, whole=True), _RECORDS)]
+    # The last one may be cut off.
     return len(records) > 1 and all(
         isinstance(record, Record)
         and len(record.cells) == width
         and not any(cell.count('"') % 2 for cell, quoted in zip(record.cells, record.quoted, strict=True) if not quoted)
-        for record in records[:-1] or records
+        for record in records[:-1]
     )
 
 

@@ -4,7 +4,7 @@ What belongs here: records of a sample, and what a person would overlook in them
 (`layout`, `header`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -83,7 +83,7 @@ def with_mended_first(entries: list[Entry], sample: str, dialect: Dialect, width
         replace(each, start=each.start + len(first), end=each.end + len(first), line=each.line + 1)
         for each in entries_of(sample[len(first) :], dialect, whole)
     ]
-    valued = valued_columns([entry.cells for entry in rest[1:] if fits(entry, width)], width)
+    valued = valued_columns(rows_of(rest[1:], width), width)
     below = rest[0].cells if rest else []
     if not looks_like_header(cells, valued) or looks_like_header(below, valued):
         return entries
@@ -109,6 +109,11 @@ def records_with_starts(sample: str, start: int, dialect: Dialect) -> Iterator[t
 def fits(entry: Entry, width: int) -> bool:
     """Whether it is as wide as the table."""
     return len(entry.cells) == width and not entry.is_broken
+
+
+def rows_of(entries: Iterable[Entry], width: int) -> list[list[str]]:
+    """The cells of those that are as wide as the table."""
+    return [entry.cells for entry in entries if fits(entry, width)]
 
 
 def bare(cells: Sequence[str | None]) -> list[str]:

@@ -16,6 +16,7 @@ from ingestion_pipeline.formats.entries import (
     bare,
     entries_of,
     fits,
+    rows_of,
     with_mended_first,
     without_empty_rows,
 )
@@ -35,7 +36,9 @@ _MAX_PREAMBLE_ROWS = 100
 _MAX_FITTING_PREAMBLE_ROWS = 10
 # A table before a wider one has so many lines; with fewer, it is what stands above that one.
 _LEAST_TABLE_ROWS, _LEAST_ROWS_OF_PAIRS = 4, 10
+# So many times the rows behind make a short table before them what a device says of itself.
 _MANY_TIMES = 5
+# Over numbered or named rows these are their names, and the column without one is another.
 _NAMES_OF_ROWS = frozenset(
     ("id", "no", "nr", "num", "number", "index", "idx", "key", "name", "label", "code", "row", "#")
 )
@@ -127,9 +130,8 @@ def width_of_first_table(sample: str, dialect: Dialect, width: int, *, whole: bo
     least = _LEAST_TABLE_ROWS if narrow > 2 else _LEAST_ROWS_OF_PAIRS
     # Keys have words for values, too: a short table proves itself by the gap behind it, one of pairs by two columns.
     has_gap = any(entry.after_blank for entry in entries[max(0, begin - 1) : begin + 1])
-    if count < least and not (has_gap and (narrow > 2 or len(valued) == narrow)):
-        return width
-    if count < least and _is_metadata(count, entries[begin:], width):
+    is_sure = has_gap and (narrow > 2 or len(valued) == narrow) and not _is_metadata(count, entries[begin:], width)
+    if count < least and not is_sure:
         return width
     is_named = all(map(str.strip, table[0])) and looks_like_header(table[0], valued)
     return narrow if is_named else width
@@ -151,7 +153,7 @@ def _first_of_table(entries: Sequence[Entry], width: int) -> int:
             names = entry.cells
             if len(names) == 2 and position and not any(is_value(cell) for cell in below[0].cells):
                 continue  # a key and its value
-            if looks_like_header(below[0].cells, _valued_below(entries[position + 2 :], width)):
+            if looks_like_header(below[0].cells, valued_columns(rows_of(entries[position + 2 :], width), width)):
                 continue  # a title with a comma in it
             if not any(is_value(cell) for cell in names if cell.strip()) or position == 0:
                 return position
@@ -167,12 +169,8 @@ def _is_short_header(entry: Entry, below: Sequence[Entry], width: int) -> bool:
         return False
     if not below or not fits(below[0], width) or below[0].after_blank:
         return False
-    valued = _valued_below(below, len(names), width)
+    valued = valued_columns(rows_of(below, width), len(names))
     return looks_like_header(names, valued) and not looks_like_header(below[0].cells, valued)
-
-
-def _valued_below(entries: Sequence[Entry], among: int, width: int | None = None) -> list[int]:
-    return valued_columns([entry.cells for entry in entries if fits(entry, width or among)], among)
 
 
 def _behind_a_gap(entries: Sequence[Entry], width: int) -> int:
@@ -182,7 +180,7 @@ def _behind_a_gap(entries: Sequence[Entry], width: int) -> int:
     blank line, or a line that is not.
     """
     first = _first_of_table(entries, width)
-    fitting = [entry.cells for entry in entries[first:] if fits(entry, width)]
+    fitting = rows_of(entries[first:], width)
     looks = looks_of(fitting[len(fitting) // 2 :], width)
     rows = (
         position
@@ -208,8 +206,7 @@ def _behind_a_gap(entries: Sequence[Entry], width: int) -> int:
 
 def _is_table(entries: Sequence[Entry], behind: Sequence[Entry], width: int) -> bool:
     """Whether records before a gap are names and rows; keys and values may look so, too, where columns are two."""
-    part = [entry for entry in takewhile(lambda each: not each.after_blank, entries[1:]) if fits(entry, width)]
-    rows = [entry.cells for entry in part]
+    rows = rows_of(takewhile(lambda entry: not entry.after_blank, entries[1:]), width)
     if len(rows) < 2 or not fits(entries[0], width) or entries[0].filled < width:
         return False
     valued = valued_columns(rows, width)
@@ -218,7 +215,7 @@ def _is_table(entries: Sequence[Entry], behind: Sequence[Entry], width: int) -> 
 
 
 def _is_metadata(rows: int, behind: Sequence[Entry], width: int) -> bool:
-    """Whether so few rows before so many are what a device says of itself, rather than a table."""
+    """Whether rows before so many others are what a device says of itself, rather than a table."""
     return rows < _LEAST_TABLE_ROWS and sum(fits(entry, width) for entry in behind) > _MANY_TIMES * rows
 
 
@@ -247,8 +244,7 @@ def _behind_comments(entries: Sequence[Entry], first: int, width: int) -> int:
     if not comments or behind == len(entries) or comments > _MAX_PREAMBLE_ROWS:
         return first
     table = entries[behind - 1 :]
-    body = [entry.cells for entry in table[2:] if fits(entry, width) and not _is_rule(entry)]
-    looks = looks_of(body, width)
+    looks = looks_of(rows_of((entry for entry in table[2:] if not _is_rule(entry)), width), width)
     if looks and alike(table[1].cells, looks) <= 0.25:
         return behind
     # Names and their units, each behind a mark of its own.
@@ -279,7 +275,7 @@ def _behind_a_title(table: Sequence[Entry], width: int) -> int:
     title, names = table[0].cells, table[1].cells
     is_padded = table[0].filled < width / 2 and all(map(str.strip, title[: table[0].filled]))
     is_named = names[0].strip() and table[1].filled > table[0].filled
-    is_header = looks_like_header(names, _valued_below(table[2:], width))
+    is_header = looks_like_header(names, valued_columns(rows_of(table[2:], width), width))
     return int(is_padded and bool(is_named) and is_header)
 
 
@@ -296,7 +292,7 @@ def _rows_of_names(table: Sequence[Entry], width: int) -> int:
     rows_of_cells = [entry.cells for entry in table[1:] if fits(entry, width) and (entry.filled > 1 or width < 3)]
     # What stands behind a gap may be another table, whose names and rows are not like these.
     part = [table[1], *takewhile(lambda entry: not entry.after_blank, table[2:])]
-    rows_before_gap = [entry.cells for entry in part if fits(entry, width)]
+    rows_before_gap = rows_of(part, width)
     body = _body(rows_of_cells)
     if len(rows_before_gap) >= 3 or (rows_before_gap and not looks_of(body, width)):
         body = _body(rows_before_gap)
@@ -313,13 +309,13 @@ def _repeats(header: Sequence[Entry], rows: Sequence[Entry], width: int) -> list
         return []
     # Of further rows of names only drawn lines: others may be like a row.
     records = [names, *(bare(entry.cells) for entry in header[1:] if fits(entry, width) and _is_rule(entry))]
-    fitting = [entry.cells for entry in rows if fits(entry, width) and bare(entry.cells) not in records]
+    fitting = [cells for cells in rows_of(rows, width) if bare(cells) not in records]
     return records if looks_like_header(names, valued_columns(fitting, width)) else []
 
 
 def _has_row_names(table: Sequence[Entry], width: int) -> bool:
     """Whether the first column has no name because it names or numbers rows: so R writes tables, and pandas prints."""
-    body = [entry.cells for entry in table[1:] if fits(entry, width)]
+    body = rows_of(table[1:], width)
     if len(table[0].cells) != width - 1 or width < 3 or not body or table[0].filled < width - 1:
         return False
     ends_filled = sum(bool(row[-1].strip()) for row in body) >= 0.8 * len(body)
